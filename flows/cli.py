@@ -1,0 +1,190 @@
+"""The command line. Commands that need no flow do not import Prefect."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows import console
+from flows.cli_catalog import catalog
+from flows.console import JsonOption, WorkersOption, WorkspaceOption
+
+DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
+
+app = typer.Typer(
+    name="talkies",
+    help="Turn video archives into training data, train on it, give silent films their sound.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(catalog, name="catalog")
+
+
+@app.callback()
+def main_options(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options that every command takes, before or after its name."""
+    console.Given.workspace, console.Given.json, console.Given.debug = workspace, as_json, debug
+
+
+@app.command(epilog="Example: talkies demo --workspace /data/demo")
+def demo(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Run the whole story on a small real corpus: build, train, evaluate, sonify, report."""
+    from flows.commands import run_demo
+
+    run_demo(workspace, as_json, workers)
+
+
+@app.command(epilog="Example: talkies doctor --json")
+def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Say what is installed, what is missing, and how to mend it."""
+    from tasks.doctor import checks
+
+    found = checks(console.workspace_of(workspace))
+    rows = [{"check": c.name, "state": c.state, "found": c.found, "mend": c.mend} for c in found]
+    console.say_rows(rows, as_json=console.wants_json(as_json))
+    if any(c.state == "missing" for c in found):
+        raise typer.Exit(console.FAILED)
+
+
+RecipeArgument = Annotated[Path, typer.Argument(help="Recipe, a YAML file.")]
+OptionalRecipe = Annotated[Path | None, typer.Argument(help="Recipe, a YAML file.")]
+SourceOption = Annotated[
+    Path | None, typer.Option("--source", help="Source folder in place of a recipe.")
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the dataset.")]
+
+
+@app.command(epilog="Example: talkies plan recipe.yaml")
+def plan(
+    recipe: RecipeArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what a build would do now: new or changed items of each stage, as far as is known."""
+    from flows.commands import show_plan
+
+    show_plan(recipe, workspace, as_json)
+
+
+@app.command(
+    epilog="Examples: talkies build recipe.yaml · talkies build --source films --name films"
+)
+def build(
+    recipe: OptionalRecipe = None,
+    source: SourceOption = None,
+    name: NameOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    workers: WorkersOption = None,
+    max_rejects: Annotated[
+        int | None, typer.Option(help="Exit with 3 when more items are rejected.", min=0)
+    ] = None,
+) -> None:
+    """Build or update a dataset."""
+    from flows.commands import run_build
+
+    run_build(recipe, source, name, workspace, as_json, workers, max_rejects)
+
+
+@app.command(epilog="Example: talkies train recipe.yaml --preset tiny")
+def train(
+    recipe: OptionalRecipe = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset in place of a recipe.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Size of the model.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model on the newest version of a dataset, unless that was done."""
+    from flows.commands import run_train
+
+    run_train(recipe, dataset, preset, workspace, as_json)
+
+
+@app.command(epilog="Example: talkies evaluate 3f9a21c0 --dataset demo")
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint id, or the start of one.")],
+    dataset: Annotated[str, typer.Option(help="Dataset.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a model on the held-out items of its dataset, unless that was done."""
+    from flows.commands import run_evaluate
+
+    run_evaluate(checkpoint, dataset, workspace, as_json)
+
+
+@app.command(epilog="Example: talkies sonify reel.mp4 --script reel.srt --out sounded")
+def sonify(
+    sources: Annotated[list[Path], typer.Argument(help="Silent films.")],
+    out: Annotated[Path, typer.Option(help="Folder for the films with sound.")],
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint id; the newest if left out.")
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="Words to speak: srt, vtt or txt.")] = None,
+    takes: Annotated[int, typer.Option(help="Soundtracks for each film.", min=1, max=16)] = 1,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Give silent films their sound; the picture is copied untouched."""
+    from flows.commands import run_sonify
+
+    run_sonify(sources, out, model, script, takes, workspace, as_json, workers)
+
+
+@app.command(epilog="Example: talkies report demo")
+def report(
+    name: Annotated[str, typer.Argument(help="Dataset.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page to look at and listen to."""
+    from tasks.report import write_report
+
+    path = write_report(console.workspace_of(workspace), name)
+    if console.wants_json(as_json):
+        console.say_json({"report": str(path)})
+    else:
+        console.say_lines([str(path)])
+
+
+def main() -> None:
+    """Runs the command line; an error is one line and a code, a traceback only with --debug."""
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
+
+
+def guarded(run: Callable[[], Any]) -> int:
+    """The exit code of a command, with what went wrong printed as one line."""
+    import click
+
+    try:
+        code = run()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.Abort:
+        return console.FAILED
+    except click.ClickException as error:
+        error.show()
+        return console.USAGE
+    except KeyboardInterrupt:
+        console.fail("stopped; what was committed stays, run the same command to go on")
+        return 130
+    except Exception as error:
+        if console.Given.debug:
+            raise
+        notes = "; ".join(getattr(error, "__notes__", []))
+        usage = type(error).__name__ in ("RecipeError", "Refused", "ManifestError")
+        text = str(error) or type(error).__name__
+        console.fail(f"{text} ({notes})" if notes else text)
+        return console.USAGE if usage else console.FAILED
+    return code if isinstance(code, int) else console.DONE

@@ -1,0 +1,104 @@
+"""`talkies catalog`: read-only looks at the catalog."""
+
+from typing import Annotated
+
+import typer
+
+from flows import console
+from flows.console import JsonOption, WorkspaceOption
+
+catalog = typer.Typer(
+    help="Query the catalog with SQL, and see what its tables mean.", no_args_is_help=True
+)
+
+
+@catalog.command(epilog="Example: talkies catalog tables")
+def tables(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List tables and views with their number of rows."""
+    from storage.catalog import Catalog
+    from storage.schema import TABLES, VIEWS
+
+    with Catalog(console.workspace_of(workspace), read_only=True) as opened:
+        rows = [
+            {
+                "table": name,
+                "rows": opened.value(f"SELECT count(*) FROM {name}"),
+                "kind": "view" if name in VIEWS else "table",
+                "meaning": (VIEWS.get(name) or TABLES[name]).text,
+            }
+            for name in (*VIEWS, *TABLES)
+        ]
+    console.say_rows(rows, as_json=console.wants_json(as_json))
+
+
+@catalog.command(epilog="Example: talkies catalog describe clips")
+def describe(
+    table: Annotated[str | None, typer.Argument(help="Table or view; all if left out.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what each column of a table means."""
+    import difflib
+
+    from storage.schema import TABLES, VIEWS
+    from storage.schema import describe as columns_of
+
+    known = (*VIEWS, *TABLES)
+    if table and table not in known:
+        near = difflib.get_close_matches(table, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        raise console.fail(f"there is no table {table}{hint}", console.USAGE)
+    names = (table,) if table else known
+    if console.wants_json(as_json):
+        console.say_json({name: columns_of(name) for name in names})
+        return
+    for name in names:
+        text = (VIEWS.get(name) or TABLES[name]).text
+        console.say_lines([f"[bold]{name}[/bold]  {text}"])
+        console.say_rows(columns_of(name))
+
+
+@catalog.command(
+    epilog='Example: talkies catalog sql "SELECT kind, count(*) FROM clips GROUP BY 1"'
+)
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one read-only SELECT."""
+    from storage.sql import read_only_query
+
+    table = read_only_query(query, console.workspace_of(workspace))
+    console.say_table(table, console.wants_json(as_json))
+
+
+@catalog.command(epilog="Example: talkies catalog rejects --reason truncated")
+def rejects(
+    reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the items that were left out, and why."""
+    from storage.catalog import Catalog
+
+    with Catalog(console.workspace_of(workspace), read_only=True) as opened:
+        rows = opened.rows(
+            "SELECT stage, reason, message, item_id FROM rejects "
+            "WHERE $reason IS NULL OR reason = $reason ORDER BY stage, reason, item_id",
+            {"reason": reason},
+        )
+    console.say_rows(rows, title="rejects", as_json=console.wants_json(as_json))
+
+
+@catalog.command(epilog="Example: talkies catalog snapshots")
+def snapshots(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List the datasets' versions with the catalog snapshot that each froze."""
+    from storage.catalog import Catalog
+
+    with Catalog(console.workspace_of(workspace), read_only=True) as opened:
+        rows = opened.rows(
+            "SELECT name, version, catalog_snapshot, train_items, validation_items, test_items, "
+            "round(hours * 60, 2) AS minutes, digest FROM datasets ORDER BY name, version"
+        )
+    console.say_rows(rows, title="datasets", as_json=console.wants_json(as_json))

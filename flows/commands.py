@@ -1,0 +1,271 @@
+"""The commands that write: each checks everything it can, then runs a flow."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows import console
+from flows.embedded import use_embedded_prefect
+from flows.progress import Progress
+from flows.session import Job, unfinished
+from storage.catalog import Catalog, CatalogMissing, Pending
+from storage.stage import Stage
+from storage.workspace import Workspace
+from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, TRAIN
+from tasks.recipe import RecipeError, check_source, load_recipe
+
+DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
+
+
+def run_demo(option: Path | None, as_json: bool, workers: int | None) -> None:
+    """`talkies demo`."""
+    from tasks.corpus import assemble_corpus
+
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    workspace.make()
+    with Progress(as_json) as progress:
+        bar = progress.add("fetch the demo corpus", 1)
+        corpus = assemble_corpus(
+            workspace.root / "corpus",
+            lambda release, ready, total: progress.show(bar, ready, release, total),
+        )
+        progress.end(bar, "  demo corpus: ready")
+    job = Job(
+        str(workspace.root),
+        recipe=str(DEMO_RECIPE),
+        folder=str(corpus),
+        workers=console.workers_of(workers),
+        quiet=as_json,
+    )
+    page = workspace.root / "reports" / "demo.html"
+    ran = _bring_up_to_date(job, ALL, "demo", force=not page.exists())
+    _summarise(workspace, "demo", ran, as_json, page)
+
+
+def run_build(
+    recipe: Path | None,
+    source: Path | None,
+    name: str | None,
+    option: Path | None,
+    as_json: bool,
+    workers: int | None,
+    max_rejects: int | None,
+) -> None:
+    """`talkies build`."""
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    if recipe is not None and source is not None:
+        raise RecipeError("give a recipe or --source, not both")
+    if recipe is None and (source is None or name is None):
+        raise RecipeError("give a recipe, or --source DIR --name NAME")
+    if source is not None and not source.is_dir():
+        raise RecipeError(f"--source {source}: not a folder")
+    job = Job(
+        str(workspace.root),
+        recipe=str(recipe or ""),
+        stored="" if recipe else json.dumps({"name": name}),
+        folder=str(source.resolve()) if source else None,
+        workers=console.workers_of(workers),
+        quiet=as_json,
+    )
+    check_source(job.load())
+    ran = _bring_up_to_date(job, BUILD, "build")
+    _summarise(workspace, job.load().name, ran, as_json, None)
+    with Catalog(workspace, read_only=True) as catalog:
+        rejects = int(catalog.value("SELECT count(*) FROM rejects"))
+    if max_rejects is not None and rejects > max_rejects:
+        raise console.fail(
+            f"{rejects} items are rejected, more than {max_rejects}; see `talkies catalog rejects`",
+            console.REJECTS,
+        )
+
+
+def show_plan(recipe: Path, option: Path | None, as_json: bool) -> None:
+    """`talkies plan`."""
+    workspace = console.workspace_of(option)
+    loaded = load_recipe(recipe)
+    check_source(loaded)
+    rows = [
+        {"stage": p.stage, "to do": p.items, "of": p.total_items, "gone": p.gone,
+         "media minutes": round(p.cost_s / 60, 2)}
+        for p in unfinished(workspace, loaded, BUILD)
+    ]  # fmt: skip
+    console.say_rows(rows, title="to do", as_json=console.wants_json(as_json))
+
+
+def run_train(
+    recipe: Path | None,
+    dataset: str | None,
+    preset: str | None,
+    option: Path | None,
+    as_json: bool,
+) -> None:
+    """`talkies train`."""
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    if (recipe is None) == (dataset is None):
+        raise RecipeError("give either a recipe or --dataset NAME")
+    job = Job(
+        str(workspace.root),
+        recipe=str(recipe or ""),
+        stored=_stored_recipe(workspace, dataset) if dataset else "",
+        workers=1,
+        quiet=as_json,
+        changes=(("train", "preset", preset),) if preset else (),
+    )
+    _bring_up_to_date(job, TRAIN, "train")
+    console.say_rows(
+        _rows(
+            workspace,
+            "SELECT checkpoint_id, preset, parameters, steps, first_loss, last_loss "
+            "FROM checkpoints JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY run_id",
+            [job.load().configs["train"].dataset],
+        ),
+        title="checkpoints",
+        as_json=as_json,
+    )
+
+
+def run_evaluate(checkpoint: str, dataset: str, option: Path | None, as_json: bool) -> None:
+    """`talkies evaluate`."""
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    stored = _stored_recipe(workspace, dataset)
+    full_id = _checkpoint_id(workspace, checkpoint)
+    job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json)
+    _bring_up_to_date(job, EVALUATE, "evaluate")
+    console.say_rows(
+        _rows(
+            workspace,
+            "SELECT metric, task, split, value, low, high, items, unit FROM evaluations "
+            "WHERE checkpoint_id = ? ORDER BY ALL",
+            [full_id],
+        ),
+        title=f"evaluations of {full_id[:8]}",
+        as_json=as_json,
+    )
+
+
+def run_sonify(
+    sources: list[Path],
+    out: Path,
+    model: str | None,
+    script: Path | None,
+    takes: int,
+    option: Path | None,
+    as_json: bool,
+    workers: int | None,
+) -> None:
+    """`talkies sonify`: ingest the films, look at them, generate, and copy the results out."""
+    from tasks.script import read_script
+
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    if missing := [str(path) for path in sources if not path.is_file()]:
+        raise console.fail(f"no such file: {', '.join(missing)}", console.USAGE)
+    checkpoint = _checkpoint_id(workspace, model or "")
+    text = read_script(script) if script else ""
+    files = [str(path.resolve()) for path in sources]
+    targets = tuple({"file": file, "script": text} for file in files)
+    name = _rows(
+        workspace,
+        "SELECT name FROM datasets JOIN checkpoints USING (dataset_id) WHERE checkpoint_id = ?",
+        [checkpoint],
+    )[0]["name"]
+    job = Job(
+        str(workspace.root),
+        stored=_stored_recipe(workspace, name),
+        workers=console.workers_of(workers),
+        quiet=as_json,
+        changes=(
+            ("scan", "files", tuple(files)),
+            ("sonify", "targets", targets),
+            ("sonify", "takes", takes),
+            ("sonify", "checkpoint", checkpoint),
+        ),
+    )
+    _bring_up_to_date(job, FILMS, "films")
+    made = _rows(
+        workspace,
+        "SELECT s.uri AS source, g.take, g.file_ref AS film, g.duration_s, g.rtf, "
+        "g.picture_untouched FROM generations g JOIN sources s USING (source_id) "
+        "WHERE g.checkpoint_id = ? AND s.uri IN (SELECT unnest(?)) AND g.take <= ? ORDER BY ALL",
+        [checkpoint, files, takes],
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for row in made:
+        film = workspace.path(row["film"])
+        row["film"] = str(shutil.copyfile(film, out / film.name))
+    console.say_rows(made, title="soundtracks (AI-generated)", as_json=as_json)
+    if len({row["source"] for row in made}) < len(set(files)):
+        raise console.fail("some films got no soundtrack; see `talkies catalog rejects`")
+
+
+def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: bool = False) -> bool:
+    """Runs a flow where a stage has something to do; returns whether it ran."""
+    plans: list[Pending] = unfinished(Workspace.at(job.workspace), job.load(), stages)
+    if not plans and not force:
+        if not job.quiet:
+            console.say_lines(["Nothing to do: every stage is up to date."])
+        return False
+    use_embedded_prefect(Workspace.at(job.workspace))
+    from flows import build
+
+    run: Callable[[Job], Any] = build.embedded(getattr(build, flow), job.workers)
+    run(job)
+    return True
+
+
+def _summarise(
+    workspace: Workspace, name: str, ran: bool, as_json: bool, page: Path | None
+) -> None:
+    from tasks.report_data import EXAMPLE_QUERIES
+
+    order = {stage.name: place for place, stage in enumerate(ALL)}
+    rows = _rows(workspace, "FROM stage_progress", [])
+    rows.sort(key=lambda row: order[row["stage"]])
+    if as_json:
+        report = str(page) if page else None
+        console.say_json({"ran": ran, "dataset": name, "summary": rows, "report": report})
+        return
+    console.say_rows(rows, title=f"{name}: what each stage has finished")
+    rejected = sum(row["rejected"] for row in rows)
+    console.say_lines([f"{rejected} items rejected; `talkies catalog rejects` says why."])
+    if page is None:
+        return
+    console.say_lines([f"\nReport: {page}", "\nThree questions to the catalog:"])
+    for query in EXAMPLE_QUERIES:
+        console.say_lines([f"  # {query.title}", f'  talkies catalog sql "{query.sql}"'])
+
+
+def _rows(workspace: Workspace, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
+    with Catalog(workspace, read_only=True) as catalog:
+        return catalog.rows(sql, parameters)
+
+
+def _stored_recipe(workspace: Workspace, name: str) -> str:
+    """The recipe that made the newest version of a dataset, as JSON."""
+    found = _rows(
+        workspace,
+        "SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) WHERE d.name = ? "
+        "ORDER BY d.version DESC LIMIT 1",
+        [name],
+    )
+    if found:
+        return str(found[0]["recipe"])
+    known = _rows(workspace, "SELECT DISTINCT name FROM datasets ORDER BY name", [])
+    names = ", ".join(row["name"] for row in known) or "none"
+    raise RecipeError(f"there is no dataset {name}; there are: {names}")
+
+
+def _checkpoint_id(workspace: Workspace, start: str) -> str:
+    """The one checkpoint id that begins so; the newest for an empty start."""
+    found = _rows(
+        workspace,
+        "SELECT checkpoint_id FROM checkpoints WHERE starts_with(checkpoint_id, ?) "
+        "ORDER BY run_id DESC",
+        [start],
+    )
+    if not found:
+        raise CatalogMissing(f"no checkpoint begins with {start!r}; run `talkies train` first")
+    if start and len(found) > 1:
+        raise RecipeError(f"{len(found)} checkpoints begin with {start!r}; give more of the id")
+    return str(found[0]["checkpoint_id"])

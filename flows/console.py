@@ -1,0 +1,105 @@
+"""What the command line shares: options, output as text or JSON, errors as one line."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from storage.settings import Settings
+from storage.workspace import Workspace
+
+DONE, FAILED, USAGE, REJECTS = 0, 1, 2, 3
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", help="Workspace folder [TALKIES_WORKSPACE].", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Worker processes [TALKIES_WORKERS].", min=1, show_default=False)
+]
+
+
+class Given:
+    """What was given before the subcommand."""
+
+    workspace: Path | None = None
+    json: bool = False
+    debug: bool = False
+
+
+def workspace_of(option: Path | None) -> Workspace:
+    """The workspace of the option, else of the environment."""
+    return Workspace.at(option or Given.workspace or Settings().workspace)
+
+
+def wants_json(option: bool) -> bool:
+    """Whether JSON was asked for, before or after the subcommand."""
+    return option or Given.json
+
+
+def workers_of(option: int | None) -> int:
+    """The number of worker processes of the option, else of the environment, else one a core."""
+    return option or Settings().workers
+
+
+def out() -> Console:
+    """The console of the output stream."""
+    return Console()
+
+
+def say_json(value: Any) -> None:
+    """Prints a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def say_rows(rows: Sequence[Mapping[str, Any]], title: str = "", as_json: bool = False) -> None:
+    """Prints rows as a table, or as JSON."""
+    if as_json:
+        say_json(list(rows))
+        return
+    if not rows:
+        out().print(f"{title}: none" if title else "no rows")
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    for name, value in rows[0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    out().print(table)
+
+
+def say_table(table: pa.Table, as_json: bool) -> None:
+    """Prints an Arrow table; where two columns have one name, the later gets a number."""
+    names: list[str] = []
+    for name in table.column_names:
+        names.append(name if name not in names else f"{name}_{names.count(name) + 1}")
+    say_rows(table.rename_columns(names).to_pylist(), as_json=as_json)
+
+
+def say_lines(lines: Iterable[str]) -> None:
+    """Prints lines as they are."""
+    for line in lines:
+        out().print(line, highlight=False, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]-[/dim]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
+    return text.replace("[", r"\[")
+
+
+def fail(message: str, code: int = FAILED) -> typer.Exit:
+    """Prints one line on the error stream; returns the exit to raise."""
+    Console(stderr=True).print(f"talkies: {message}", style="red", highlight=False, markup=False)
+    return typer.Exit(code)

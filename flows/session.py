@@ -1,0 +1,136 @@
+"""What a running flow holds: the open catalog, the checked recipe, the worker processes."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.progress import Progress
+from flows.workers import Workers
+from storage.catalog import Catalog, Pending
+from storage.runs import Run, begin_run, end_run
+from storage.stage import Stage
+from storage.workspace import Workspace
+from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
+from tasks.scan import list_folder
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of a command over one workspace."""
+
+    workspace: Workspace
+    recipe: Recipe
+    catalog: Catalog
+    workers: Workers
+    run: Run
+    progress: Progress
+    worked: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    worker_cpu_s: float = 0.0
+
+    def config(self, stage: Stage) -> Any:
+        """The configuration of a stage."""
+        return self.recipe.configs[stage.name]
+
+    def plan(self, stage: Stage) -> Pending:
+        """What a stage has to do."""
+        return self.catalog.plan(stage, self.config(stage))
+
+    def datasets(self) -> set[str]:
+        """The ids of all dataset versions."""
+        return {row["dataset_id"] for row in self.catalog.rows("SELECT dataset_id FROM datasets")}
+
+    def scratch(self, *parts: str) -> Path:
+        """A fresh folder of this run."""
+        return self.workspace.scratch("runs", self.run.run_id, *parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The parameters of a flow: what a deployment's schedule or the command line gives.
+
+    Attributes:
+        workspace: the workspace folder.
+        recipe: the recipe's YAML file.
+        stored: a recipe as JSON in place of a file, as a run's row holds it.
+        folder: a source folder in place of the recipe's own.
+        workers: worker processes.
+        quiet: draw no progress bars.
+        changes: fields to set over the recipe's own, as (stage, field, value).
+    """
+
+    workspace: str
+    recipe: str = ""
+    stored: str = ""
+    folder: str | None = None
+    workers: int = 2
+    quiet: bool = False
+    changes: tuple[tuple[str, str, Any], ...] = ()
+
+    def load(self) -> Recipe:
+        """The checked recipe with the job's changes; raises RecipeError."""
+        if self.stored:
+            recipe = parse_recipe(json.loads(self.stored), Path("stored recipe"))
+        else:
+            recipe = load_recipe(Path(self.recipe))
+        if self.folder:
+            recipe = with_folder(recipe, Path(self.folder))
+        for stage, name, value in self.changes:
+            recipe = recipe.with_config(stage, **{name: value})
+        return recipe
+
+
+CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+@contextmanager
+def open_session(job: Job) -> Iterator[Session]:
+    """A session that holds the workspace's writer lock and records its run.
+
+    A flow that is called by another one shares its session. Raises WorkspaceBusy where another
+    process writes the workspace, and RecipeError before anything is done.
+    """
+    if (current := CURRENT.get()) is not None:
+        yield current
+        return
+    recipe, workspace = job.load(), Workspace.at(job.workspace)
+    with workspace.make().writing(), Catalog(workspace) as catalog:
+        show_source(catalog, recipe)
+        run = begin_run(catalog, " ".join(["talkies", *sys.argv[1:]]), recipe.as_json())
+        pool, status = Workers(job.workers), "failed"
+        session = Session(workspace, recipe, catalog, pool, run, Progress(job.quiet))
+        token = CURRENT.set(session)
+        try:
+            with session.progress:
+                yield session
+            status = "done"
+        finally:
+            CURRENT.reset(token)
+            pool.close()
+            end_run(catalog, run, status, session.worker_cpu_s)
+            shutil.rmtree(workspace.path(f"scratch/runs/{run.run_id}"), ignore_errors=True)
+
+
+def show_source(catalog: Catalog, recipe: Recipe) -> None:
+    """Lets the catalog see the recipe's source folder as the relation `listing`."""
+    catalog.connection.register("listing", list_folder(recipe.configs["scan"]))
+
+
+def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) -> list[Pending]:
+    """The plans of the stages that have something to do; none means that all is done.
+
+    A stage whose inputs are still to be made shows only what is known so far.
+    """
+    if not workspace.catalog_path.exists():
+        with workspace.make().writing(), Catalog(workspace):
+            pass
+    with Catalog(workspace, read_only=True) as catalog:
+        show_source(catalog, recipe)
+        plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
+    return [plan for plan in plans if not plan.is_idle]

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: the transformer, flow matching, codecs and encoders."""

@@ -1,0 +1,171 @@
+"""Flow matching: the straight path from noise to data, its loss, and the way along it.
+
+Legend: B batch, N latents, C channels. x_0 is noise, x_1 is data, t in [0, 1] runs noise → data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.conditions import Conditions
+from models.transformer import VSSFlow
+
+Field = Callable[[Tensor, float], Tensor]
+"""A velocity field: (x, t) to dx/dt, of x's shape."""
+Solver = Literal["euler", "midpoint"]
+Times = Literal["uniform", "logit_normal"]
+
+
+class PathSample(NamedTuple):
+    """A point of a path and the velocity that a model should give there."""
+
+    x_t: Tensor
+    v: Tensor
+
+
+class FlowLoss(NamedTuple):
+    """A batch's loss (scalar, mean over valid numbers) and every sample's own (B,)."""
+
+    loss: Tensor
+    per_sample: Tensor
+
+
+def path(x_0: Tensor, x_1: Tensor, t: Tensor) -> PathSample:
+    """The straight path from x_0 to x_1 (B, N, C) at times t (B,): (1 - t) x_0 + t x_1."""
+    along = t[:, None, None]
+    return PathSample((1 - along) * x_0 + along * x_1, x_1 - x_0)
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutConfig:
+    """Probabilities that a sample loses a condition in training, drawn per sample and condition."""
+
+    visual: float = 0.1
+    motion: float = 0.1
+    phonemes: float = 0.1
+    speaker: float = 0.1
+    everything: float = 0.1
+    """Probability that a sample loses all at once: guidance needs the model without conditions,
+    which independent draws alone would show it once in ten thousand samples."""
+
+    def apply(self, conditions: Conditions, generator: torch.Generator) -> Conditions:
+        """The conditions with what the draws took away; ``generator`` is a CPU one."""
+        draws = torch.rand(5, conditions.batch, generator=generator)
+        stays = draws[4] >= self.everything
+        rates = {
+            "visual": self.visual,
+            "motion": self.motion,
+            "phonemes": self.phonemes,
+            "speaker": self.speaker,
+        }
+        keep = {
+            name: (draws[row] >= rate) & stays for row, (name, rate) in enumerate(rates.items())
+        }
+        return conditions.dropped(keep)
+
+
+NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.0)
+"""Every condition is kept, as in evaluation."""
+
+
+def draw_times(batch: int, times: Times, generator: torch.Generator) -> Tensor:
+    """Times t (B,) in [0, 1): uniform, or logit-normal(0, 1) (arXiv 2403.03206), on the CPU."""
+    if times == "logit_normal":
+        return torch.randn(batch, generator=generator).sigmoid()
+    if times == "uniform":
+        return torch.rand(batch, generator=generator)
+    raise ValueError(f"times={times!r} is not a distribution; choose 'uniform' or 'logit_normal'")
+
+
+def flow_loss(
+    model: VSSFlow,
+    x_1: Tensor,
+    conditions: Conditions,
+    *,
+    generator: torch.Generator,
+    dropout: DropoutConfig | None = None,
+    times: Times = "uniform",
+    t: Tensor | None = None,
+) -> FlowLoss:
+    """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
+
+    ``generator`` is a CPU one: times, dropout and noise are drawn in this order and follow from its
+    state alone, on any device. ``dropout`` defaults to `DropoutConfig()`; evaluation passes
+    `NO_DROPOUT`, and may pass times ``t`` (B,) of its own.
+    """
+    x_1 = x_1.masked_fill(~conditions.mask[..., None], 0)
+    drawn = draw_times(x_1.shape[0], times, generator)
+    kept = (DropoutConfig() if dropout is None else dropout).apply(conditions, generator)
+    x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
+    t = (drawn if t is None else t).to(x_1)
+    x_t, v = path(x_0, x_1, t)
+    error = (model(x_t, t, kept) - v).square().mean(-1)  # (B, N)
+    error = error.masked_fill(~conditions.mask, 0)
+    valid = conditions.mask.sum(1)
+    return FlowLoss(error.sum() / valid.sum().clamp_min(1), error.sum(1) / valid.clamp_min(1))
+
+
+@torch.no_grad()
+def sample(
+    model: VSSFlow,
+    conditions: Conditions,
+    *,
+    steps: int = 25,
+    guidance: float = 3.0,
+    generator: torch.Generator,
+    solver: Solver = "euler",
+) -> Tensor:
+    """Latents (B, N, C) that fit the conditions; zero at padding.
+
+    Guidance w moves along v_u + w (v_c - v_u), with both halves in one batch; at w = 1 the unguided
+    half is not computed. ``generator`` is a CPU one: equal seeds give equal latents.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"solver={solver!r} does not exist; choose one of {', '.join(SOLVERS)}")
+    batch, latents = conditions.mask.shape
+    shape = (batch, latents, model.config.audio_channels)
+    x_0 = torch.randn(shape, generator=generator).to(conditions.mask.device)
+    guided = guidance != 1.0
+    context = model.prepare(
+        Conditions.cat([conditions, conditions.null()]) if guided else conditions
+    )
+
+    def field(x: Tensor, t: float) -> Tensor:
+        if not guided:
+            return model.velocity(x, x.new_full((batch,), t), context)
+        both = model.velocity(torch.cat([x, x]), x.new_full((2 * batch,), t), context)
+        conditional, unconditional = both.chunk(2)
+        return torch.lerp(unconditional, conditional, guidance)
+
+    return SOLVERS[solver](field, x_0, steps) * conditions.mask[..., None]
+
+
+def euler(field: Field, x_0: Tensor, steps: int) -> Tensor:
+    """The end at t = 1 by ``steps`` equal straight steps; exact for a constant velocity."""
+    _check_steps(steps)
+    x = x_0
+    for step in range(steps):
+        x = x + field(x, step / steps) / steps
+    return x
+
+
+def midpoint(field: Field, x_0: Tensor, steps: int) -> Tensor:
+    """The end at t = 1 by the midpoint rule: second order, two evaluations a step."""
+    _check_steps(steps)
+    x = x_0
+    for step in range(steps):
+        half = x + field(x, step / steps) / (2 * steps)
+        x = x + field(half, (step + 0.5) / steps) / steps
+    return x
+
+
+SOLVERS: dict[str, Callable[[Field, Tensor, int], Tensor]] = {"euler": euler, "midpoint": midpoint}
+"""Every solver by its name."""
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1")

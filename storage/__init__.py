@@ -1,0 +1,1 @@
+"""Where things are: settings, ids, schemas, shards, blobs, the catalog."""

@@ -1,0 +1,68 @@
+"""The blob store: files named by the sha256 of their bytes."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.ids import sha256_file
+from storage.rejects import Rejected
+from storage.workspace import Workspace, write_atomically
+
+SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """Content-addressed files of a workspace: `blobs/ab/cdef….flac`."""
+
+    workspace_root: str | Path
+
+    def put_bytes(self, data: bytes, suffix: str) -> str:
+        """Stores bytes and returns their reference; the same bytes give the same reference."""
+        ref = _ref(hashlib.sha256(data).hexdigest(), suffix)
+        path = self.path(ref)
+        if not path.exists():
+            write_atomically(path, data)
+        return ref
+
+    def put_file(self, path: Path, suffix: str) -> str:
+        """Moves a file of the same disk into the store and returns its reference."""
+        ref = _ref(sha256_file(path), suffix)
+        target = self.path(ref)
+        if target.exists():
+            path.unlink()
+            return ref
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        path.replace(target)
+        return ref
+
+    def path(self, ref: str) -> Path:
+        """The file of a reference; it may not exist."""
+        return Workspace(Path(self.workspace_root).resolve()).path(ref)
+
+    def read(self, ref: str) -> bytes:
+        """The bytes of a reference, checked against the hash in its name.
+
+        Raises FileNotFoundError where the blob is missing and Rejected("content_hash") where its
+        bytes are not those that were stored.
+        """
+        data = self.path(ref).read_bytes()
+        if hashlib.sha256(data).hexdigest() != hash_in(ref):
+            raise Rejected("content_hash", f"{ref}: its bytes do not match its name")
+        return data
+
+
+def hash_in(ref: str) -> str:
+    """The sha256 that a blob reference names."""
+    folder, name = Path(ref).parts[-2:]
+    return folder + name.split(".")[0]
+
+
+def _ref(digest: str, suffix: str) -> str:
+    if not SUFFIX.fullmatch(suffix):
+        raise ValueError(f"blob suffix {suffix!r}: give a short extension such as '.flac'")
+    return f"blobs/{digest[:2]}/{digest[2:]}{suffix}"

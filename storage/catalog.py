@@ -1,0 +1,334 @@
+"""The catalog: a DuckLake over Parquet files, with its metadata in SQLite.
+
+The catalog is the state of the pipeline. One process writes it; any number read it.
+"""
+
+import dataclasses
+import glob
+import importlib.util
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.schema import SCHEMA_VERSION, TABLES, VIEWS, Table
+from storage.stage import Output, ShardRef, ShardResult, Stage
+from storage.workspace import Workspace
+
+EXTENSIONS = ("ducklake", "sqlite_scanner")
+PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
+GONE = (
+    "SELECT item_id FROM lake.progress WHERE stage = ? "
+    "AND item_id NOT IN (SELECT item_id FROM keyed)"
+)
+OFFLINE = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+
+class CatalogMissing(FileNotFoundError):
+    """The workspace has no catalog yet."""
+
+
+class CatalogTooNew(RuntimeError):
+    """The catalog was written by a newer version of talkies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The pending items of a stage, cut into shards."""
+
+    stage: str
+    items: int
+    cost_s: float
+    total_items: int
+    gone: int
+    shards: tuple[int, ...]
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is to be done: no item is new or changed, and none is gone."""
+        return not self.items and not self.gone
+
+
+def extension_path(name: str) -> Path:
+    """The file of a DuckDB extension inside its installed package.
+
+    Raises ModuleNotFoundError with the package to install where it is missing.
+    """
+    package = f"duckdb_extension_{name}"
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        wanted = package.replace("_", "-")
+        raise ModuleNotFoundError(f"{wanted} is not installed; run `make setup`")
+    folder = spec.submodule_search_locations[0]
+    found = glob.glob(f"{folder}/extensions/v{duckdb.__version__}/{name}.duckdb_extension")
+    if not found:
+        raise ModuleNotFoundError(
+            f"{package} does not fit DuckDB {duckdb.__version__}; run `make setup`"
+        )
+    return Path(found[0])
+
+
+def _quoted(text: str | Path) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+class Catalog:
+    """The catalog of one workspace, open for reading or for writing."""
+
+    def __init__(self, workspace: Workspace, read_only: bool = False) -> None:
+        """Opens the catalog, and makes it where it is missing unless read_only.
+
+        Raises CatalogMissing, CatalogTooNew, or ModuleNotFoundError for a missing extension.
+        """
+        self.workspace = workspace
+        if read_only and not workspace.catalog_path.exists():
+            raise CatalogMissing(
+                f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
+            )
+        self.connection = duckdb.connect(config=dict(OFFLINE))
+        for name in EXTENSIONS:
+            self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
+        options = "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'"
+        # A workspace that was moved or copied keeps its old path in the metadata.
+        options += ", OVERRIDE_DATA_PATH true"
+        self.connection.execute(
+            f"ATTACH {_quoted('ducklake:sqlite:' + str(workspace.catalog_path))} AS lake "
+            f"(DATA_PATH {_quoted(str(workspace.tables_path) + '/')}, {options})"
+        )
+        self.connection.execute("USE lake")
+        self._bring_up(read_only)
+
+    def __enter__(self) -> Self:
+        """The catalog itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.connection.close()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """The rows of a query as dicts."""
+        return self.arrow(sql, parameters).to_pylist()
+
+    def arrow(self, sql: str, parameters: Any = None) -> pa.Table:
+        """The rows of a query as an Arrow table."""
+        return self.connection.execute(sql, parameters).to_arrow_table()
+
+    def value(self, sql: str, parameters: Any = None) -> Any:
+        """The first column of the first row, or None."""
+        row = self.connection.execute(sql, parameters).fetchone()
+        return row[0] if row else None
+
+    def snapshot(self) -> int:
+        """The newest snapshot id of all tables."""
+        return int(self.value("SELECT max(snapshot_id) FROM lake.snapshots()"))
+
+    # -- the state of a stage ------------------------------------------------------------------
+
+    def plan(self, stage: Stage, config: Any) -> Pending:
+        """What a stage still has to do; leaves its keyed items in the temporary table `keyed`.
+
+        The cut into shards follows all items in order of their ids, so that a build that was
+        killed and started again cuts the same shards.
+        """
+        bound = _bind(stage.items, config)
+        self.connection.execute(f"{_no_rows(stage.items)}", bound)
+        columns = [column[0] for column in self.connection.description or ()]
+        hashed = [c for c in columns if c != "cost_s" and not c.startswith("_")]
+        packed = ", ".join(f'"{c}" := items."{c}"' for c in hashed)
+        self.connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE keyed AS
+                WITH items AS ({stage.items}),
+                hashed AS (SELECT items.*, sha256(to_json(struct_pack({packed}))::VARCHAR)
+                                  AS _input_hash FROM items),
+                cut AS (SELECT *, floor((sum(cost_s) OVER (ORDER BY item_id) - cost_s)
+                                  / $_shard_s)::INTEGER AS _shard FROM hashed)
+                SELECT cut.*, $_fingerprint AS _fingerprint,
+                       done.item_id IS NULL AS _pending
+                FROM cut LEFT JOIN lake.progress AS done
+                  ON done.stage = $_stage AND done.item_id = cut.item_id
+                 AND done.fingerprint = $_fingerprint AND done.input_hash = cut._input_hash""",
+            bound
+            | {
+                "_stage": stage.name,
+                "_fingerprint": stage.fingerprint(config),
+                "_shard_s": stage.shard_s,
+            },
+        )
+        items, cost_s, total = self.connection.execute(
+            "SELECT count(*) FILTER (_pending), coalesce(sum(cost_s) FILTER (_pending), 0), "
+            "count(*) FROM keyed"
+        ).fetchall()[0]
+        shards = self.connection.execute(
+            "SELECT DISTINCT _shard FROM keyed WHERE _pending ORDER BY _shard"
+        ).fetchall()
+        gone = (
+            0
+            if stage.keeps_history
+            else int(self.value(f"SELECT count(*) FROM ({GONE})", [stage.name]))
+        )
+        return Pending(stage.name, items, cost_s, total, gone, tuple(row[0] for row in shards))
+
+    def cut(self, pending: Pending, folder: Path, run_id: str) -> list[ShardRef]:
+        """Writes each shard of the planned items as Parquet below a folder."""
+        refs = []
+        for index in pending.shards:
+            path = folder / f"{pending.stage}-{index:05d}.parquet"
+            items = self.arrow(
+                "SELECT * EXCLUDE (_pending, _shard) FROM keyed "
+                "WHERE _pending AND _shard = ? ORDER BY item_id",
+                [index],
+            )
+            pq.write_table(items, path)
+            refs.append(ShardRef(pending.stage, index, str(path), run_id))
+        return refs
+
+    def retire(self, stage: Stage) -> None:
+        """Drops what the stage wrote for items that are no longer there.
+
+        Must follow `plan` of the same stage, and is for a plan whose `gone` is not 0.
+        """
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {GONE}", [stage.name])
+        with self.transaction():
+            self._forget(stage, "SELECT item_id FROM gone")
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def transaction(self) -> "_Transaction":
+        """A transaction as a context: it commits at the end, or rolls back on an exception."""
+        return _Transaction(self.connection)
+
+    def commit(self, stage: Stage, result: ShardResult) -> None:
+        """Commits all that a shard wrote in one transaction: rows, rejects and progress.
+
+        Rows that the stage wrote earlier for the same items are replaced.
+        """
+        progress = result.tables.get("progress")
+        if progress is None:
+            return
+        with self.transaction():
+            worked = f"SELECT item_id FROM read_parquet({_quoted(progress)})"
+            again = f"SELECT item_id FROM lake.progress WHERE stage = ? AND item_id IN ({worked})"
+            if self.value(f"SELECT count(*) FROM ({again})", [stage.name]):
+                self._forget(stage, worked)
+            for table, path in sorted(result.tables.items()):
+                keys = ", ".join(TABLES[table].key)
+                # A model or a dataset is the same row whenever it is made again.
+                new = f"ANTI JOIN lake.{table} USING ({keys})" if stage.keeps_history else ""
+                self.connection.execute(
+                    f"INSERT INTO lake.{table} BY NAME "
+                    f"SELECT made.* FROM read_parquet({_quoted(path)}) AS made {new}"
+                )
+
+    def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Inserts rows into a table; they must fit its schema."""
+        new = pa.Table.from_pylist(list(rows), schema=TABLES[table].arrow())
+        self.connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT * FROM new")
+
+    def _forget(self, stage: Stage, item_ids: str) -> None:
+        for output in stage.outputs:
+            where, values = _owned(output)
+            self.connection.execute(
+                f"DELETE FROM lake.{output.table} WHERE {output.key} IN ({item_ids}){where}", values
+            )
+        for table in ("rejects", "progress"):
+            self.connection.execute(
+                f"DELETE FROM lake.{table} WHERE stage = ? AND item_id IN ({item_ids})",
+                [stage.name],
+            )
+
+    # -- making --------------------------------------------------------------------------------
+
+    def _bring_up(self, read_only: bool) -> None:
+        there = {
+            row[0]
+            for row in self.connection.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
+            ).fetchall()
+        }
+        if "schema_version" in there:
+            version = int(self.value("SELECT max(version) FROM lake.schema_version"))
+            if version > SCHEMA_VERSION:
+                raise CatalogTooNew(
+                    f"{self.workspace.catalog_path}: catalog version {version} is newer than "
+                    f"{SCHEMA_VERSION}, which this talkies knows; upgrade talkies"
+                )
+            return
+        if read_only:
+            raise CatalogMissing(f"{self.workspace.catalog_path}: the catalog is empty")
+        with self.transaction():
+            for table in TABLES.values():
+                self._make_table(table)
+            for view in VIEWS.values():
+                self.connection.execute(f"CREATE VIEW lake.{view.name} AS {view.sql}")
+                self.connection.execute(f"COMMENT ON VIEW lake.{view.name} IS {_quoted(view.text)}")
+            self.connection.execute("CREATE TABLE lake.schema_version (version INTEGER)")
+            self.connection.execute(f"INSERT INTO lake.schema_version VALUES ({SCHEMA_VERSION})")
+
+    def _make_table(self, table: Table) -> None:
+        empty = table.arrow().empty_table()
+        self.connection.register("empty_rows", empty)
+        self.connection.execute(f"CREATE TABLE lake.{table.name} AS FROM empty_rows")
+        self.connection.unregister("empty_rows")
+        self.connection.execute(f"COMMENT ON TABLE lake.{table.name} IS {_quoted(table.text)}")
+        for column in table.columns:
+            unit = f" [{column.unit}]" if column.unit else ""
+            self.connection.execute(
+                f"COMMENT ON COLUMN lake.{table.name}.{column.name} "
+                f"IS {_quoted(column.text + unit)}"
+            )
+
+
+class _Transaction:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> None:
+        self.connection.execute("BEGIN")
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.connection.execute("COMMIT")
+            return
+        with suppress(duckdb.Error):
+            self.connection.execute("ROLLBACK")
+
+
+def _bind(sql: str, config: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    return {name: _bindable(fields[name]) for name in set(PARAMETER.findall(sql))}
+
+
+def _bindable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _no_rows(sql: str) -> str:
+    return f"SELECT * FROM ({sql}) LIMIT 0"
+
+
+def _owned(output: Output) -> tuple[str, list[str]]:
+    where, values = "", []
+    for column, allowed in output.only:
+        marks = ", ".join("?" for _ in allowed)
+        where += f" AND {column} IN ({marks})"
+        values += list(allowed)
+    return where, values

@@ -1,0 +1,94 @@
+"""A run's row in the catalog: what ran, with which recipe and versions, for how long."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from storage.catalog import Catalog
+
+PACKAGES = ("torch", "torchaudio", "prefect", "duckdb", "av", "numpy", "faster-whisper")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has begun: its id, and the clocks when it began."""
+
+    run_id: str
+    started: float
+    cpu_started: float
+
+
+def begin_run(catalog: Catalog, command: str, recipe: str) -> Run:
+    """Writes the row of a run that begins now."""
+    now = datetime.datetime.now(datetime.UTC)
+    run = Run(f"r-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}", time.monotonic(), _cpu_s())
+    row: dict[str, Any] = {
+        "run_id": run.run_id,
+        "command": command,
+        "recipe": recipe,
+        "code_commit": _commit(),
+        "versions": json.dumps(_versions(), sort_keys=True),
+        "started_at": now,
+        "status": "running",
+    }
+    catalog.insert("runs", [row])
+    return run
+
+
+def end_run(catalog: Catalog, run: Run, status: str, worker_cpu_s: float = 0.0) -> None:
+    """Completes the row of a run with how it ended."""
+    catalog.connection.execute(
+        "UPDATE lake.runs SET finished_at = ?, status = ?, wall_s = ?, cpu_s = ? WHERE run_id = ?",
+        [
+            datetime.datetime.now(datetime.UTC),
+            status,
+            time.monotonic() - run.started,
+            _cpu_s() - run.cpu_started + worker_cpu_s,
+            run.run_id,
+        ],
+    )
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _versions() -> dict[str, str]:
+    found = {
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        "cores": str(len(os.sched_getaffinity(0))),
+    }
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def _commit() -> str | None:
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

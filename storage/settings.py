@@ -1,0 +1,25 @@
+"""Settings of the process: environment variables that begin with TALKIES_."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment sets; the command line's options come before it."""
+
+    model_config = SettingsConfigDict(env_prefix="TALKIES_", extra="ignore")
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="Folder of catalog, blobs, reports."
+    )
+    workers: int = Field(
+        default_factory=lambda: max(1, len(os.sched_getaffinity(0))),
+        ge=1,
+        description="Worker processes; one a core unless set.",
+    )
+    cache: Path = Field(
+        default=Path("~/.cache/talkies"), description="Folder of fetched weights and corpora."
+    )

@@ -1,0 +1,111 @@
+"""Samples of a frozen dataset as batches of tensors.
+
+Legend: B batch, N latents (25 Hz), F visual frames (10 fps), D channels.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.timeline import LATENT_HZ, VISUAL_FPS, count
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.conditions import Conditions
+
+Sample = dict[str, Any]
+TASKS = ("v2s", "visual_tts", "tts", "mixture")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Latents (B, N, C) with the conditions that go with them, and each sample's task."""
+
+    latents: "torch.Tensor"
+    conditions: "Conditions"
+    tasks: tuple[str, ...]
+
+
+def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> Sample:
+    """At most `length` latents of a sample, with what is seen and said in the same span.
+
+    The start is drawn from the generator on whole tenths of two seconds' fifths, where the 10 fps
+    and 25 Hz grids meet (every 0.2 s); without a generator the crop starts at 0.
+    """
+    total = sample["latents"].shape[0]
+    if total <= length:
+        return sample
+    meet = LATENT_HZ // 5
+    start = int(generator.integers(0, (total - length) // meet + 1)) * meet if generator else 0
+    first = count(start / LATENT_HZ, VISUAL_FPS)
+    frames = count(length / LATENT_HZ, VISUAL_FPS)
+    cut = dict(sample)
+    for name in ("latents", "motion", "phonemes"):
+        if sample[name] is not None:
+            cut[name] = sample[name][start : start + length]
+    if sample["visual"] is not None:
+        cut["visual"] = sample["visual"][first : first + frames]
+    return cut
+
+
+def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int) -> Batch:
+    """A batch padded to `length` latents; padding is masked, a missing condition is flagged."""
+    import torch
+
+    from models.conditions import Conditions
+
+    batch, frames = len(samples), count(length / LATENT_HZ, VISUAL_FPS)
+    channels = samples[0]["latents"].shape[1]
+    latents, mask = torch.zeros(batch, length, channels), torch.zeros(batch, length).bool()
+    phonemes = torch.zeros(batch, length, dtype=torch.long)
+    visual, visual_mask = torch.zeros(batch, frames, visual_dim), torch.zeros(batch, frames).bool()
+    motion = torch.zeros(batch, length, motion_dim)
+    for row, sample in enumerate(samples):
+        size = sample["latents"].shape[0]
+        mask[row, :size] = True
+        _place(latents[row], sample["latents"])
+        _place(phonemes[row], sample["phonemes"])
+        if sample["visual"] is not None:
+            visual_mask[row, : min(frames, len(sample["visual"]))] = True
+            _place(visual[row], sample["visual"])
+        if sample["motion"] is not None:
+            _place(motion[row], sample["motion"])
+    conditions = Conditions(
+        mask=mask,
+        visual=visual,
+        visual_mask=visual_mask,
+        motion=motion,
+        phonemes=phonemes,
+        has_visual=torch.tensor([s["visual"] is not None for s in samples]),
+        has_motion=torch.tensor([s["motion"] is not None for s in samples]),
+    )
+    return Batch(latents, conditions, tuple(sample["task"] for sample in samples))
+
+
+def _place(target: "torch.Tensor", values: np.ndarray) -> None:
+    import torch
+
+    size = min(len(target), len(values))
+    target[:size] = torch.from_numpy(np.ascontiguousarray(values[:size]))
+
+
+def draw(
+    samples: list[Sample],
+    size: int,
+    length: int,
+    balance: float,
+    generator: np.random.Generator,
+) -> list[Sample]:
+    """A batch's samples, drawn with replacement and cropped.
+
+    `balance` 0 draws every sample alike; 1 draws every task alike, whatever its number of samples.
+    """
+    of_task: dict[str, int] = {}
+    for sample in samples:
+        of_task[sample["task"]] = of_task.get(sample["task"], 0) + 1
+    flat, even = 1 / len(samples), 1 / len(of_task)
+    weights = [(1 - balance) * flat + balance * even / of_task[s["task"]] for s in samples]
+    picks = generator.choice(len(samples), size=size, p=np.array(weights) / sum(weights))
+    return [crop(samples[pick], length, generator) for pick in picks]

@@ -1,0 +1,82 @@
+"""Checkpoints on disk: safetensors for weights and codec, JSON for everything else."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.ids import canonical_json, hash_of, sha256_file
+from storage.rejects import Rejected
+from storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from models.codec import MelPCA
+    from models.transformer import VSSFlow
+
+FORMAT = 1
+WEIGHTS, CODEC, CARD = "model.safetensors", "codec.safetensors", "config.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A model with its codec and its card, ready to generate."""
+
+    checkpoint_id: str
+    model: "VSSFlow"
+    codec: "MelPCA"
+    card: dict[str, Any]
+
+
+def save_checkpoint(
+    workspace: Workspace, folder: Path, model: "VSSFlow", codec: "MelPCA", card: dict[str, Any]
+) -> tuple[str, str]:
+    """Writes a checkpoint and returns its (id, reference).
+
+    Everything is written into `folder` (scratch) first and renamed into place as one folder. The
+    id is the hash of the weights' bytes and the card, so equal training gives an equal id.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in ((WEIGHTS, model), (CODEC, codec)):
+        state = {key: value.detach().contiguous() for key, value in module.state_dict().items()}
+        save_file(state, folder / name)
+    card = card | {"format": FORMAT, "model": dataclasses.asdict(model.config)}
+    card["sha256"] = {name: sha256_file(folder / name) for name in (WEIGHTS, CODEC)}
+    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
+    checkpoint_id = hash_of("checkpoint", card["sha256"], canonical_json(card))
+    ref = f"checkpoints/{checkpoint_id}"
+    target = workspace.path(ref)
+    if target.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(target)
+    return checkpoint_id, ref
+
+
+def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
+    """The model, codec and card of a checkpoint folder, with hashes checked.
+
+    Raises FileNotFoundError naming a missing file, ValueError for a card that this version cannot
+    read, and Rejected("content_hash") where weights were changed after they were written.
+    """
+    from safetensors.torch import load_file
+
+    from models.codec import MelPCA
+    from models.transformer import VSSFlow, VSSFlowConfig
+
+    for name in (WEIGHTS, CODEC, CARD):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"checkpoint {folder}: {name} is missing; train again")
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    if card.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
+    for name, wanted in card["sha256"].items():
+        if sha256_file(folder / name) != wanted:
+            raise Rejected("content_hash", f"checkpoint {folder}: {name} was changed")
+    model = VSSFlow(VSSFlowConfig(**card["model"]))
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    codec = MelPCA.from_state(load_file(folder / CODEC))
+    return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card)

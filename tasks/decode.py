@@ -1,0 +1,129 @@
+"""Decodes a source once: everything that later stages see and hear comes from this pass.
+
+The pass itself runs in the sandbox (`tasks/decode_pass.py`). Here stand its configuration, the
+checks that the file is still the one that was listed, and the move of its output into blobs.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from models.timeline import AUDIO48_HZ, AUDIO_HZ, MOTION_FPS, VISUAL_FPS
+from storage.blobs import Blobs
+from storage.rejects import Rejected
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.container import check_file, local_path, naming
+from tasks.sandbox import Limits, run_limited
+
+# What the pass writes: file name, column of `decodes`, rate per second.
+FILES = (
+    ("audio48.flac", "audio48_ref", AUDIO48_HZ),
+    ("audio16.flac", "audio16_ref", AUDIO_HZ),
+    ("frames10.parquet", "frames10_ref", VISUAL_FPS),
+    ("frames25.parquet", "frames25_ref", MOTION_FPS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeConfig:
+    """What the pass makes, and what one source may use."""
+
+    visual_px: Annotated[int, Field(ge=32, le=1024)] = 224
+    """Side of the square colour frames at 10 fps."""
+    motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
+    """Side of the square gray frames at 25 fps."""
+    jpeg_quality: Annotated[int, Field(ge=30, le=100)] = 90
+    """JPEG quality of both."""
+    scene_threshold: Annotated[float, Field(gt=0)] = 27.0
+    """Change between two frames that makes a cut, by PySceneDetect's ContentDetector."""
+    min_scene_s: Annotated[float, Field(ge=0)] = 0.6
+    """Cuts that follow each other faster than this count as one."""
+    min_decoded_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """A stream that decodes less of its stated duration than this is rejected as truncated."""
+    wall_limit_s: Annotated[float, Field(gt=0)] = 4.0
+    """Wall seconds for each media second, beside `floor_limit_s`."""
+    cpu_limit_s: Annotated[float, Field(gt=0)] = 2.0
+    """CPU seconds for each media second, beside `floor_limit_s`."""
+    floor_limit_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds, of wall and of CPU, that every source may use however short it is."""
+    memory_limit_mb: Annotated[int, Field(ge=128)] = 1536
+    """Memory for one source, in MiB beyond the loaded decoders."""
+    output_limit_mb: Annotated[int, Field(ge=1)] = 32_768
+    """Size of the largest file that one source may give, in MiB."""
+
+
+def decode_item(
+    item: dict[str, Any], config: DecodeConfig, workspace: str | Path, folder: str | Path
+) -> Rows:
+    """The `decodes` row of one item; moves its sound and pictures into the workspace's blobs.
+
+    Raises Rejected: `missing` or `changed` where the file is no longer the one that was listed,
+    or what the pass or a limit of it says.
+    """
+    path = local_path(item["_uri"])
+    _check_unchanged(path, item)
+    own = Path(folder) / item["source_id"]
+    own.mkdir(exist_ok=True)
+    try:
+        media_s = item["cost_s"]
+        limits = Limits(
+            wall_s=config.floor_limit_s + config.wall_limit_s * media_s,
+            cpu_s=config.floor_limit_s + config.cpu_limit_s * media_s,
+            memory_mb=config.memory_limit_mb,
+            output_mb=config.output_limit_mb,
+        )
+        arguments = {"path": path, "folder": str(own), "config": dataclasses.asdict(config)}
+        with naming(path):
+            result = run_limited("tasks.decode_pass:decode_source", arguments, limits)
+        _check_unchanged(path, item)
+        row = _stored(result.value, own, Blobs(workspace))
+    finally:
+        for left in own.iterdir():
+            left.unlink()
+        own.rmdir()
+    row |= {"source_id": item["source_id"], "decode_cpu_s": result.cpu_s}
+    return {"decodes": [row]}
+
+
+def decode_shard(shard: ShardRef, out: ShardTarget, config: DecodeConfig) -> ShardResult:
+    """Decodes the sources of a shard."""
+    return run_items(shard, out, lambda item: decode_item(item, config, out.workspace, out.folder))
+
+
+def _check_unchanged(path: str, item: dict[str, Any]) -> None:
+    now = check_file(path)
+    listed = (item["_size_bytes"], item["_mtime_ns"])
+    if (now.st_size, now.st_mtime_ns) != listed:
+        raise Rejected(
+            "changed",
+            f"{path}: it changed since it was listed ({listed[0]} bytes then, {now.st_size} now); "
+            "build again when it is complete",
+        )
+
+
+def _stored(value: dict[str, Any], folder: Path, blobs: Blobs) -> dict[str, Any]:
+    names = ("duration_s", "audio_s", "frames10_count", "frames25_count", "cuts_s", "loudness_lufs")
+    row = {name: value[name] for name in names}
+    for name, column, _ in FILES:
+        path = folder / name
+        row[column] = blobs.put_file(path, path.suffix) if path.exists() else None
+    return row
+
+
+STAGE = Stage(
+    name="decode",
+    version=1,
+    config=DecodeConfig,
+    # The bytes are the identity: a file that moved or was touched is not decoded again.
+    items="""
+        SELECT s.source_id AS item_id, s.source_id, f.uri AS _uri, f.size_bytes AS _size_bytes,
+               f.mtime_ns AS _mtime_ns, coalesce(s.duration_s, 60.0) AS cost_s
+        FROM sources AS s JOIN files AS f ON f.uri = s.uri AND f.source_id = s.source_id
+    """,
+    outputs=(Output("decodes", key="source_id"),),
+    run=decode_shard,
+    title="decode once",
+)

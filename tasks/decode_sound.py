@@ -1,0 +1,181 @@
+"""The sound side of the decode pass: mono FLAC at 48 and 16 kHz on the timeline, and loudness.
+
+n is a number of samples. This module is imported by the sandbox alone.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from av import error
+from av.filter import Graph
+
+from models.timeline import AUDIO48_HZ, AUDIO_HZ, count
+from tasks.media import to_pcm16
+
+GAP_S = 0.04  # smaller jumps of timestamps are jitter: the samples follow each other
+BLOCK_S = 0.5
+GATED_LUFS = -70.0  # BS.1770-4's absolute gate: what lies below has no loudness
+# Weights as libswresample's: centre and surrounds at -3 dB a side, no bass channel (BS.775).
+DOWNMIX = {"FL": 1.0, "FR": 1.0, "FC": 2**0.5, "LFE": 0.0, "LFE2": 0.0}
+SURROUND = 0.5**0.5
+
+
+class Sound:
+    """Takes the decoded frames of an audio stream in order and writes both files."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens both files in a folder."""
+        self._outputs = (
+            SoundOutput(folder / "audio48.flac", AUDIO48_HZ),
+            SoundOutput(folder / "audio16.flac", AUDIO_HZ),
+        )
+        self._loudness = Loudness()
+        self._rate_hz = 0
+        self._placed = 0  # samples on the timeline so far, at the source's rate
+        self._block: list[np.ndarray] = []
+        self._block_samples = 0
+
+    def add(self, frame: av.AudioFrame, start_us: int) -> None:
+        """Places the next frame at its time: silence fills gaps, an overlap is left out."""
+        mono = mono_of(frame)
+        if not self._rate_hz:
+            self._rate_hz = frame.sample_rate
+            for output in self._outputs:
+                output.begin(self._rate_hz)
+        elif frame.sample_rate != self._rate_hz:
+            mono = soxr.resample(mono, frame.sample_rate, self._rate_hz)
+        jump = round(start_us * self._rate_hz / 1_000_000) - self._placed
+        tolerated = GAP_S * self._rate_hz if self._placed else 0
+        if jump > tolerated:
+            self._silence(jump)
+        elif jump < -tolerated:
+            mono = mono[-jump:]
+        self._append(mono)
+
+    def finish(self) -> int:
+        """Ends both files; returns the sound's length in microseconds. At least one frame came."""
+        length_us = round(self._placed * 1_000_000 / self._rate_hz)
+        self._flush(length_us / 1e6)
+        return length_us
+
+    def loudness_lufs(self) -> float | None:
+        """Integrated loudness of the 48 kHz mono sound; None where all of it is gated."""
+        return self._loudness.integrated_lufs()
+
+    def _silence(self, samples: int) -> None:
+        step = 60 * self._rate_hz
+        for at in range(0, samples, step):
+            self._append(np.zeros(min(step, samples - at), np.float32))
+
+    def _append(self, mono: np.ndarray) -> None:
+        self._block.append(mono)
+        self._block_samples += len(mono)
+        self._placed += len(mono)
+        if self._block_samples >= BLOCK_S * self._rate_hz:
+            self._flush(None)
+
+    def _flush(self, length_s: float | None) -> None:
+        """Sends the block on; `length_s` is the whole length, where this block is the last."""
+        block = np.concatenate([*self._block, np.zeros(0, np.float32)])
+        self._block, self._block_samples = [], 0
+        for output in self._outputs:
+            pcm = output.write(block, length_s)
+            if output.rate_hz == AUDIO48_HZ:
+                self._loudness.add(pcm)
+
+
+class SoundOutput:
+    """One mono FLAC file, 16-bit, at a rate of its own."""
+
+    def __init__(self, path: Path, rate_hz: int) -> None:
+        """Opens the file."""
+        self.rate_hz = rate_hz
+        self._written = 0
+        self._resampler: Any = None
+        self._file = soundfile.SoundFile(
+            str(path), "w", rate_hz, 1, format="FLAC", subtype="PCM_16"
+        )
+
+    def begin(self, source_hz: int) -> None:
+        """Sets the rate that samples come in."""
+        if source_hz != self.rate_hz:
+            self._resampler = soxr.ResampleStream(source_hz, self.rate_hz, 1, "float32", "HQ")
+
+    def write(self, mono: np.ndarray, length_s: float | None) -> np.ndarray:
+        """Writes samples float32 (n,) and returns them as written, int16 (m,).
+
+        With `length_s` this is the end, and the file gets count(length_s, rate_hz) samples.
+        """
+        last = length_s is not None
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=last)
+        if length_s is not None:
+            missing = count(length_s, self.rate_hz) - self._written - len(mono)
+            mono = np.pad(mono, (0, missing)) if missing > 0 else mono[: len(mono) + missing]
+        pcm = to_pcm16(mono)
+        self._file.write(pcm)
+        self._written += len(pcm)
+        if last:
+            self._file.close()
+        return pcm
+
+
+class Loudness:
+    """Integrated loudness by ITU-R BS.1770-4, as libav's ebur128 filter measures it."""
+
+    def __init__(self) -> None:
+        """Builds the filter for 48 kHz mono."""
+        self._graph = Graph()
+        self._base = Fraction(1, AUDIO48_HZ)
+        source = self._graph.add_abuffer(
+            sample_rate=AUDIO48_HZ, format="s16", layout="mono", time_base=self._base
+        )
+        meter = self._graph.add("ebur128", "metadata=1:framelog=quiet")
+        self._graph.link_nodes(source, meter, self._graph.add("abuffersink")).configure()
+        self._samples = 0
+        self._lufs: float | None = None
+
+    def add(self, pcm: np.ndarray) -> None:
+        """Takes samples, int16 (n,)."""
+        if not len(pcm):
+            return
+        frame = av.AudioFrame.from_ndarray(pcm[np.newaxis], "s16", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = AUDIO48_HZ, self._base, self._samples
+        self._samples += len(pcm)
+        self._graph.push(frame)
+        while True:
+            try:
+                measured = self._graph.pull().metadata.get("lavfi.r128.I")
+            except (error.BlockingIOError, error.EOFError):
+                return
+            if measured is not None:
+                self._lufs = float(measured)
+
+    def integrated_lufs(self) -> float | None:
+        """The loudness of all samples so far, or None where all are below the absolute gate."""
+        return self._lufs if self._lufs is not None and self._lufs > GATED_LUFS else None
+
+
+def mono_of(frame: av.AudioFrame) -> np.ndarray:
+    """The frame mixed down to float32 (n,) in [-1, 1]; what is not a number is silence."""
+    channels = [channel.name for channel in frame.layout.channels]
+    audio = frame.to_ndarray()
+    if not frame.format.is_planar:
+        audio = audio.reshape(-1, len(channels)).T
+    weights = np.array([DOWNMIX.get(name, SURROUND) for name in channels], np.float32)
+    if not weights.any():
+        weights[:] = 1.0
+    weights *= _unit(audio.dtype) / weights.sum()
+    shift = 128.0 if audio.dtype == np.uint8 else 0.0
+    mono = weights @ (audio.astype(np.float32) - np.float32(shift))
+    return np.clip(np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+
+
+def _unit(kind: np.dtype[Any]) -> float:
+    """What a sample of one step is worth: 1 for floats, 2^-15 for 16-bit samples."""
+    return 1.0 if kind.kind == "f" else 1.0 / (1 << (8 * kind.itemsize - 1))

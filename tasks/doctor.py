@@ -1,0 +1,143 @@
+"""What is installed, what is missing, and how to mend it."""
+
+import importlib.util
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from storage.catalog import EXTENSIONS, extension_path
+from storage.workspace import Workspace
+from tasks.weights import missing_weights
+
+State = Literal["ok", "missing", "absent"]
+PACKAGES = {
+    "torch": "2.11.",
+    "torchaudio": "2.11.",
+    "prefect": "3.8.",
+    "duckdb": "1.5.5",
+    "pyarrow": "",
+    "av": "18.",
+    "faster-whisper": "1.2.",
+    "phonemizer": "3.4.",
+    "espeakng-loader": "",
+    "audiomentations": "0.43.",
+}
+NEEDED_GIB = 2.0
+SETUP = "run `make setup`"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that talkies needs or can use: `absent` is what it does without."""
+
+    name: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def checks(workspace: Workspace) -> list[Check]:
+    """Every check, in the order in which a person would mend them."""
+    parts: tuple[Callable[[], Iterator[Check]], ...] = (
+        _python,
+        _packages,
+        _extensions,
+        _weights,
+        lambda: _disk(workspace),
+        _server,
+        _gpu,
+        _chromium,
+    )
+    return [check for part in parts for check in part()]
+
+
+def _python() -> Iterator[Check]:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    fits = sys.version_info[:2] == (3, 11)
+    yield Check("python", "ok" if fits else "missing", found, "" if fits else "use Python 3.11")
+
+
+def _packages() -> Iterator[Check]:
+    for name, wanted in PACKAGES.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield Check(name, "missing", "not installed", SETUP)
+            continue
+        fits = found.startswith(wanted)
+        mend = "" if fits else f"{SETUP}: {wanted}x is pinned"
+        yield Check(name, "ok" if fits else "missing", found, mend)
+
+
+def _extensions() -> Iterator[Check]:
+    for name in EXTENSIONS:
+        try:
+            extension_path(name)
+            yield Check(f"duckdb extension {name}", "ok", "in its package")
+        except ModuleNotFoundError as error:
+            yield Check(f"duckdb extension {name}", "missing", str(error), SETUP)
+
+
+def _weights() -> Iterator[Check]:
+    missing = list(missing_weights())
+    for weight in missing:
+        yield Check("weights", "missing", str(weight), "run `.venv/bin/python -m tasks.corpus`")
+    if not missing:
+        yield Check("weights", "ok", "Whisper, VAD, YAMNet, EfficientNet-Lite0, espeak-ng data")
+
+
+def _disk(workspace: Workspace) -> Iterator[Check]:
+    folder = workspace.root
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    writable = os.access(folder, os.W_OK)
+    found = f"{free_gib:.1f} GiB free at {folder}"
+    if not writable:
+        yield Check("disk", "missing", f"{folder} cannot be written", "give --workspace a folder")
+    elif free_gib < NEEDED_GIB:
+        yield Check("disk", "missing", found, f"free {NEEDED_GIB:g} GiB, or give --workspace")
+    else:
+        yield Check("disk", "ok", found)
+
+
+def _server() -> Iterator[Check]:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        yield Check("prefect server", "ok", "embedded: started for each run, none is needed")
+        return
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5) as answer:
+            yield Check("prefect server", "ok", f"{url} answers {answer.status}")
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        mend = "start it with `prefect server start`, or unset PREFECT_API_URL"
+        yield Check("prefect server", "missing", f"{url}: {error}", mend)
+
+
+def _gpu() -> Iterator[Check]:
+    if importlib.util.find_spec("torch") is None:
+        yield Check("gpu", "absent", "torch is not installed", SETUP)
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        yield Check("gpu", "ok", torch.cuda.get_device_name(0))
+    else:
+        mend = "nothing: training and generation run on the CPU, only slower"
+        yield Check("gpu", "absent", "no CUDA device", mend)
+
+
+def _chromium() -> Iterator[Check]:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found:
+        yield Check("chromium", "ok", str(Path(found)))
+    else:
+        mend = "only the report's browser tests need it: `apt-get install chromium`"
+        yield Check("chromium", "absent", "not found", mend)

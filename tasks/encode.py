@@ -1,0 +1,155 @@
+"""Fit the audio codec on the training split, and encode clips and mixtures into latents."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from models.timeline import AUDIO_HZ, LATENT_HZ, count
+from storage.blobs import Blobs
+from storage.ids import hash_of
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.media import read_audio
+
+if TYPE_CHECKING:
+    from models.codec import MelPCA
+
+EXTRACTOR = "mel_pca"
+
+
+@dataclass(frozen=True, slots=True)
+class FitCodecConfig:
+    """How the codec is fitted.
+
+    Attributes:
+        channels: latent channels.
+        generation: raise it to fit the codec anew; new clips alone never refit it, because that
+            would make every latent of the workspace stale.
+    """
+
+    channels: Annotated[int, Field(ge=4, le=320)] = 64
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeConfig:
+    """Encoding has no settings: the codec decides all."""
+
+
+def fit_codec_shard(shard: ShardRef, out: ShardTarget, config: FitCodecConfig) -> ShardResult:
+    """Fits the codec on the clips of the training split and stores its state as a blob."""
+    import torch
+    from safetensors.torch import save
+
+    from models.codec import MelPCA, MelPCAConfig
+
+    torch.set_num_threads(1)
+
+    def fit(item: dict[str, Any]) -> Rows:
+        clips = item["_clips"]
+
+        def audios() -> Iterator[torch.Tensor]:
+            for number, clip in enumerate(clips):
+                out.report(number, len(clips), "mel statistics")
+                yield torch.from_numpy(_clip_audio(out.workspace, clip)[0])
+
+        codec = MelPCA.fit(audios(), MelPCAConfig(channels=config.channels))
+        state = {name: value.contiguous() for name, value in codec.state_dict().items()}
+        ref = Blobs(out.workspace).put_bytes(save(state), ".safetensors")
+        row = {
+            "codec_id": hash_of("codec", ref),
+            "name": item["item_id"],
+            "ref": ref,
+            "channels": codec.channels,
+            "latent_hz": float(codec.latent_hz),
+            "sample_rate_hz": codec.sample_rate_hz,
+            "explained_variance": float(codec.explained_variance.sum()),
+            "fitted_clips": len(clips),
+        }
+        return {"codecs": [row]}
+
+    return run_items(shard, out, fit)
+
+
+@functools.lru_cache(maxsize=2)
+def load_codec(workspace_root: str, ref: str) -> "MelPCA":
+    """The fitted codec of a blob, ready to encode and decode; once a process."""
+    from safetensors.torch import load
+
+    from models.codec import MelPCA
+
+    return MelPCA.from_state(load(Blobs(workspace_root).read(ref)))
+
+
+def encode_shard(shard: ShardRef, out: ShardTarget, config: EncodeConfig) -> ShardResult:
+    """Encodes clips and mixtures into latents at 25 Hz."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def encode(item: dict[str, Any]) -> Rows:
+        codec = load_codec(out.workspace, item["codec_ref"])
+        audio = torch.from_numpy(_whole_latents(_clip_audio(out.workspace, item)))
+        with torch.inference_mode():
+            latents = codec.encode(audio)[0].numpy()
+        row = {"clip_id": item["item_id"], "extractor": EXTRACTOR, "version": 1, "_array": latents}
+        return {"features": [row]}
+
+    return run_items(shard, out, encode)
+
+
+def _whole_latents(audio: np.ndarray) -> np.ndarray:
+    """Audio (1, samples) cut or padded to the latents that its clip has by the rounding rule."""
+    latents = max(1, count(audio.shape[1] / AUDIO_HZ, LATENT_HZ))
+    samples = latents * (AUDIO_HZ // LATENT_HZ)
+    return np.pad(audio[:, :samples], ((0, 0), (0, max(0, samples - audio.shape[1]))))
+
+
+def _clip_audio(workspace_root: str, clip: dict[str, Any]) -> Any:
+    return read_audio(workspace_root, clip["audio_ref"], clip["start_s"], clip["end_s"], AUDIO_HZ)
+
+
+FIT_STAGE = Stage(
+    name="fit_codec",
+    title="fit the audio codec",
+    version=1,
+    config=FitCodecConfig,
+    items="""
+        SELECT 'mel_pca' AS item_id, sum(w.duration_s) AS cost_s,
+               list(struct_pack(audio_ref := d.audio16_ref, start_s := w.start_s,
+                                end_s := w.end_s) ORDER BY w.clip_id) AS _clips
+        FROM windows w
+        JOIN decodes d USING (source_id)
+        JOIN splits p USING (source_id)
+        JOIN listens l USING (clip_id)
+        WHERE w.has_audio AND p.split = 'train' AND l.loudness_lufs IS NOT NULL
+        HAVING count(*) > 0
+    """,
+    outputs=(Output("codecs", key="name"),),
+    run=fit_codec_shard,
+)
+
+STAGE = Stage(
+    name="encode",
+    title="encode latents",
+    version=1,
+    config=EncodeConfig,
+    items="""
+        SELECT w.clip_id AS item_id, d.audio16_ref AS audio_ref, w.start_s, w.end_s,
+               c.ref AS codec_ref, w.duration_s AS cost_s
+        FROM windows w
+        JOIN decodes d USING (source_id)
+        JOIN kinds k USING (clip_id)
+        CROSS JOIN codecs c
+        WHERE k.kept AND k.task IS NOT NULL
+        UNION ALL
+        SELECT m.mix_id AS item_id, m.mix_ref AS audio_ref, 0.0 AS start_s,
+               m.duration_s AS end_s, c.ref AS codec_ref, m.duration_s AS cost_s
+        FROM mixtures m CROSS JOIN codecs c
+    """,
+    outputs=(Output("features", key="clip_id", only=(("extractor", (EXTRACTOR,)),)),),
+    run=encode_shard,
+)

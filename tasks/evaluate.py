@@ -1,0 +1,151 @@
+"""Measure a checkpoint on held-out items: flow-matching loss, and what its codec loses."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from models.timeline import AUDIO_HZ
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.workspace import Workspace
+from tasks.batches import Sample, collate
+from tasks.checkpoint import Checkpoint, load_checkpoint
+from tasks.media import read_audio
+from tasks.snapshot import read_samples
+
+HELD_OUT = ("validation", "test")
+SCORES = ("multi_resolution_stft_db", "log_mel_l1_db")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """How a checkpoint is measured.
+
+    Attributes:
+        dataset: name of the dataset; empty takes the recipe's own.
+        times: evenly spaced path times at which the loss is measured.
+        bootstraps: resamples behind the confidence interval.
+        seed: of noise and resampling.
+    """
+
+    dataset: str = ""
+    times: Annotated[int, Field(ge=1)] = 8
+    bootstraps: Annotated[int, Field(ge=100)] = 1000
+    seed: int = 0
+
+
+def evaluate_shard(shard: ShardRef, out: ShardTarget, config: EvaluateConfig) -> ShardResult:
+    """Writes the `evaluations` of each checkpoint of the shard."""
+    import torch
+
+    torch.set_num_threads(1)
+    return run_items(shard, out, lambda item: evaluate_checkpoint(item, out, config))
+
+
+def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: EvaluateConfig) -> Rows:
+    """The rows of one checkpoint: each metric a task and split, with a bootstrap interval."""
+    folder = Workspace.at(out.workspace).path(item["ref"])
+    checkpoint = load_checkpoint(folder, item["item_id"])
+    values: dict[tuple[str, str, str, str], list[float]] = {}
+
+    def note(metric: str, unit: str, task: str, split: str, value: float) -> None:
+        for name in (task, "all"):
+            values.setdefault((metric, unit, name, split), []).append(value)
+
+    for split in HELD_OUT:
+        samples = read_samples(out.workspace, item["shard_refs"], split)
+        for number, sample in enumerate(samples):
+            out.report(number, len(samples), f"flow loss, {split}")
+            note("flow_matching_loss", "", sample["task"], split, held_out_loss(
+                checkpoint, sample, config))  # fmt: skip
+    for clip in item["_held_out"] or []:
+        for metric, value in codec_score(checkpoint, out.workspace, clip).items():
+            note(f"codec_{metric}", "dB", clip["task"], clip["split"], value)
+    rows = []
+    for (metric, unit, task, split), scores in sorted(values.items()):
+        low, high = interval(scores, config)
+        rows.append(
+            {
+                "checkpoint_id": item["item_id"],
+                "metric": metric,
+                "task": task,
+                "split": split,
+                "value": float(np.mean(scores)),
+                "low": low,
+                "high": high,
+                "items": len(scores),
+                "unit": unit,
+            }
+        )
+    return {"evaluations": rows}
+
+
+def held_out_loss(checkpoint: Checkpoint, sample: Sample, config: EvaluateConfig) -> float:
+    """Mean flow-matching loss of one sample over evenly spaced times, with fixed noise."""
+    import torch
+
+    from models.flow import NO_DROPOUT, flow_loss
+
+    sizes = checkpoint.model.config
+    copies = [sample] * config.times
+    batch = collate(copies, len(sample["latents"]), sizes.motion_dim, sizes.visual_dim)
+    t = (torch.arange(config.times) + 0.5) / config.times
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.inference_mode():
+        result = flow_loss(
+            checkpoint.model,
+            batch.latents,
+            batch.conditions,
+            generator=generator,
+            dropout=NO_DROPOUT,
+            t=t,
+        )
+    return float(result.loss)
+
+
+def codec_score(
+    checkpoint: Checkpoint, workspace_root: str, clip: dict[str, Any]
+) -> dict[str, float]:
+    """What the codec alone loses on a clip, in dB: the ceiling of every generation."""
+    import torch
+
+    from models.codec import round_trip_score
+
+    audio = read_audio(workspace_root, clip["audio_ref"], clip["start_s"], clip["end_s"], AUDIO_HZ)
+    scores = round_trip_score(checkpoint.codec, torch.from_numpy(audio))
+    return {name: scores[name] for name in SCORES}
+
+
+def interval(scores: Iterable[float], config: EvaluateConfig) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the mean (Efron, 1979); its draws are seeded."""
+    values = np.asarray(list(scores))
+    generator = np.random.Generator(np.random.Philox(config.seed))
+    picks = generator.integers(0, len(values), (config.bootstraps, len(values)))
+    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+STAGE = Stage(
+    name="evaluate",
+    title="evaluate the model",
+    version=1,
+    config=EvaluateConfig,
+    items="""
+        SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.hours * 3600 AS cost_s,
+               (SELECT list(struct_pack(task := i.task, split := i.split,
+                                        audio_ref := de.audio16_ref, start_s := w.start_s,
+                                        end_s := w.end_s) ORDER BY i.item_id)
+                FROM dataset_items i JOIN windows w ON w.clip_id = i.item_id
+                JOIN decodes de USING (source_id)
+                WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out
+        FROM checkpoints ck JOIN datasets d USING (dataset_id)
+        WHERE d.name = $dataset
+    """,
+    outputs=(Output("evaluations", key="checkpoint_id"),),
+    run=evaluate_shard,
+    selects=("dataset",),
+    keeps_history=True,
+    shard_s=1e-6,
+)

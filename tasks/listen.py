@@ -1,0 +1,227 @@
+"""What is heard in a clip: speech spans, loudness, silence, sound tags, and whether it is speech.
+
+A voice detector alone calls dog barks, pigs and drones speech, and a tagger alone has no times, so
+`has_speech` asks both: silero VAD finds the spans and YAMNet must hear speech inside them.
+
+Legend: T samples, P YAMNet patches, C = 521 classes.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.timeline import AUDIO48_HZ, AUDIO_HZ
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.media import read_audio
+from tasks.weights import fingerprint, locate
+from tasks.yamnet import PATCH_HOP_S, PATCH_S, SPEECH_CLASSES, Yamnet, load_yamnet
+
+if TYPE_CHECKING:
+    from pyloudnorm import Meter
+
+Span = dict[str, float]
+"""A span of the clip: {"start_s", "end_s"}, seconds from the clip's start."""
+
+LOUDNESS_BLOCK_S = 0.4
+LOUDNESS_HOP_S = 0.1
+SILENCE_FRAME_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """Thresholds of listening.
+
+    The defaults were measured on the demo corpus: inside VAD spans YAMNet gives clear speech at
+    least 0.86, and animals, trains, rainforest and music at most 0.09.
+    """
+
+    vad_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Probability above which the voice detector calls 32 ms speech."""
+    vad_min_silence_s: Annotated[float, Field(ge=0)] = 0.1
+    """A pause shorter than this does not end a span, in seconds."""
+    vad_pad_s: Annotated[float, Field(ge=0)] = 0.03
+    """Each span is widened by this on both sides, in seconds."""
+    min_speech_s: Annotated[float, Field(ge=0)] = 0.3
+    """Less speech than this in the whole clip is not speech, in seconds."""
+    min_speech_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """A smaller share of speech in the clip is not speech."""
+    min_speech_score: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """YAMNet must hear speech inside the spans with at least this score."""
+    silence_dbfs: Annotated[float, Field(le=0)] = -50.0
+    """A 20 ms frame with an RMS level under this is silent, in dBFS."""
+    top_k: Annotated[int, Field(ge=1, le=521)] = 10
+    """Sound classes kept for each clip."""
+
+
+def listen_shard(shard: ShardRef, out: ShardTarget, config: ListenConfig) -> ShardResult:
+    """Rows of `listens` and `tags` for the clips of a shard."""
+
+    def one_item(item: dict[str, Any]) -> Rows:
+        start_s, end_s = item["start_s"], item["end_s"]
+        audio16 = read_audio(out.workspace, item["audio16_ref"], start_s, end_s, AUDIO_HZ)
+        audio48 = read_audio(out.workspace, item["audio48_ref"], start_s, end_s, AUDIO48_HZ)
+        heard, tags = listen(audio16[0], audio48[0], load_yamnet(), config)
+        clip_id = item["item_id"]
+        return {
+            "listens": [{"clip_id": clip_id, **heard}],
+            "tags": [{"clip_id": clip_id, **tag} for tag in tags],
+        }
+
+    return run_items(shard, out, one_item)
+
+
+def listen(
+    audio16: NDArray[np.float32],
+    audio48: NDArray[np.float32],
+    yamnet: Yamnet,
+    config: ListenConfig,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What is heard in a clip, as a row of `listens` and its rows of `tags`, without clip_id.
+
+    Args:
+        audio16: (T16,) the clip at 16 kHz, for the two networks.
+        audio48: (T48,) the same at 48 kHz, for the levels.
+        yamnet: the loaded tagger.
+        config: thresholds.
+    """
+    spans = speech_spans(audio16, config)
+    scores = yamnet.scores(audio16)  # (P, C)
+    tags = top_tags(scores, yamnet.class_names, config.top_k)
+    speech_s = float(sum(span["end_s"] - span["start_s"] for span in spans))
+    score = speech_score(scores, yamnet.class_names, spans)
+    heard = {
+        "loudness_lufs": integrated_loudness_lufs(audio48, AUDIO48_HZ),
+        "peak_dbfs": peak_dbfs(audio48),
+        "silence_ratio": silence_ratio(audio48, AUDIO48_HZ, config.silence_dbfs),
+        "speech_s": speech_s,
+        "speech_spans": spans,
+        "speech_score": score,
+        "top_tag": tags[0]["label"],
+        "has_speech": is_speech(speech_s, len(audio16) / AUDIO_HZ, score, config),
+    }
+    return heard, tags
+
+
+def is_speech(speech_s: float, duration_s: float, score: float, config: ListenConfig) -> bool:
+    """Whether both the voice detector and the sound tags call the clip speech."""
+    return (
+        speech_s >= config.min_speech_s
+        and speech_s >= config.min_speech_ratio * duration_s
+        and score >= config.min_speech_score
+    )
+
+
+def speech_spans(audio16: NDArray[np.float32], config: ListenConfig) -> list[Span]:
+    """Spans of speech in 16 kHz audio (T,) by silero VAD, in order, without overlap."""
+    locate("silero_vad")
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(
+        threshold=config.vad_threshold,
+        min_silence_duration_ms=round(config.vad_min_silence_s * 1000),
+        speech_pad_ms=round(config.vad_pad_s * 1000),
+    )
+    found = get_speech_timestamps(audio16, options, sampling_rate=AUDIO_HZ)
+    return [
+        {"start_s": span["start"] / AUDIO_HZ, "end_s": span["end"] / AUDIO_HZ} for span in found
+    ]
+
+
+def speech_score(
+    scores: NDArray[np.float32], class_names: tuple[str, ...], spans: list[Span]
+) -> float:
+    """Highest score of a speech class, averaged over the patches (P, C) that touch speech spans.
+
+    Over all patches where there is no span, so that a missed voice still shows in the catalog. The
+    spans matter: two spoken seconds in a ten-second clip would otherwise be averaged away.
+    """
+    columns = [class_names.index(name) for name in SPEECH_CLASSES]
+    starts_s = np.arange(len(scores)) * PATCH_HOP_S
+    touched = np.zeros(len(scores), dtype=bool)
+    for span in spans:
+        touched |= (starts_s < span["end_s"]) & (starts_s + PATCH_S > span["start_s"])
+    chosen = scores[touched] if touched.any() else scores
+    return float(chosen[:, columns].max(axis=1).mean())
+
+
+def top_tags(
+    scores: NDArray[np.float32], class_names: tuple[str, ...], top_k: int
+) -> list[dict[str, Any]]:
+    """The `top_k` classes with the highest mean score over patches (P, C), rank 1 first."""
+    means = scores.mean(axis=0)
+    order = np.argsort(-means, kind="stable")[:top_k]
+    return [
+        {"rank": rank, "label": class_names[index], "score": float(means[index])}
+        for rank, index in enumerate(order, start=1)
+    ]
+
+
+def integrated_loudness_lufs(audio: NDArray[np.float32], rate_hz: int) -> float | None:
+    """Gated loudness of mono audio (T,) after ITU-R BS.1770-4, in LUFS; None where all is gated.
+
+    Audio shorter than a 400 ms block is repeated until it fills one. An incomplete block at the
+    end is left out, as the recommendation says; pyloudnorm alone would count it as too quiet.
+    """
+    block, hop = round(LOUDNESS_BLOCK_S * rate_hz), round(LOUDNESS_HOP_S * rate_hz)
+    if len(audio) == 0:
+        return None
+    if len(audio) < block:
+        audio = np.tile(audio, -(-block // len(audio)))[:block]
+    whole = block + (len(audio) - block) // hop * hop
+    # pyloudnorm takes the mean of no block here, and warns.
+    if not np.any(audio[:whole]):
+        return None
+    loudness = float(_meter(rate_hz).integrated_loudness(audio[:whole].astype(np.float64)))
+    return loudness if np.isfinite(loudness) else None
+
+
+@functools.cache
+def _meter(rate_hz: int) -> "Meter":
+    from pyloudnorm import Meter
+
+    return Meter(rate_hz, block_size=LOUDNESS_BLOCK_S)
+
+
+def peak_dbfs(audio: NDArray[np.float32]) -> float | None:
+    """Sample peak of audio (T,) in dBFS; None where every sample is zero."""
+    peak = float(np.max(np.abs(audio), initial=0.0))
+    return 20.0 * float(np.log10(peak)) if peak > 0.0 else None
+
+
+def silence_ratio(audio: NDArray[np.float32], rate_hz: int, threshold_dbfs: float) -> float:
+    """Share of 20 ms frames of audio (T,) whose RMS is under the threshold; 1 for no audio."""
+    frame = round(SILENCE_FRAME_S * rate_hz)
+    count = len(audio) // frame
+    if count == 0:
+        frame, count = len(audio), 1
+    if frame == 0:
+        return 1.0
+    frames = audio[: count * frame].reshape(count, frame).astype(np.float64)
+    threshold = 10.0 ** (threshold_dbfs / 20.0)
+    return float(np.mean(np.sqrt(np.mean(frames**2, axis=1)) < threshold))
+
+
+def weights(config: ListenConfig) -> dict[str, str]:
+    """The sha256 of each network that listening uses."""
+    return {name: fingerprint(name) for name in ("silero_vad", "yamnet", "yamnet_classes")}
+
+
+STAGE = Stage(
+    name="listen",
+    version=1,
+    config=ListenConfig,
+    items="""
+        SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
+               w.start_s, w.end_s, d.audio16_ref, d.audio48_ref
+        FROM windows w JOIN decodes d USING (source_id)
+        WHERE w.has_audio AND d.audio16_ref IS NOT NULL
+    """,
+    outputs=(Output("listens", key="clip_id"), Output("tags", key="clip_id")),
+    run=listen_shard,
+    weights=weights,
+    title="listening for speech and sounds",
+)

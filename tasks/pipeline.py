@@ -1,0 +1,39 @@
+"""The stages of the pipeline in their order."""
+
+from storage.stage import Stage
+from tasks import (
+    clips,
+    decode,
+    encode,
+    evaluate,
+    label,
+    listen,
+    look,
+    mix,
+    phonemize,
+    probe,
+    scan,
+    snapshot,
+    sonify,
+    split,
+    train,
+    transcribe,
+)
+
+INGEST: tuple[Stage, ...] = (scan.STAGE, probe.STAGE, decode.STAGE, clips.STAGE)
+LABELS: tuple[Stage, ...] = (
+    listen.STAGE,
+    transcribe.STAGE,
+    phonemize.STAGE,
+    look.STAGE,
+    split.STAGE,
+    label.STAGE,
+)
+DATASET: tuple[Stage, ...] = (encode.FIT_STAGE, mix.STAGE, encode.STAGE, snapshot.STAGE)
+BUILD: tuple[Stage, ...] = (*INGEST, *LABELS, *DATASET)
+TRAIN: tuple[Stage, ...] = (train.STAGE,)
+EVALUATE: tuple[Stage, ...] = (evaluate.STAGE,)
+SONIFY: tuple[Stage, ...] = (sonify.STAGE,)
+FILMS: tuple[Stage, ...] = (*INGEST, look.STAGE, *SONIFY)
+ALL: tuple[Stage, ...] = (*BUILD, *TRAIN, *EVALUATE, *SONIFY)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in ALL}

@@ -1,0 +1,115 @@
+"""A recipe: one YAML file that says what to build, with a section for each stage."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from storage.ids import canonical_json
+from tasks.pipeline import STAGES
+from tasks.scan import list_folder
+
+TOP = ("name", *STAGES)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the file, the field and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked recipe: the dataset's name and a frozen configuration for each stage."""
+
+    name: str
+    configs: Mapping[str, Any]
+
+    def as_json(self) -> str:
+        """The recipe with every default filled in, as canonical JSON."""
+        return canonical_json({"name": self.name, **self.configs})
+
+    def with_config(self, stage: str, **changes: Any) -> "Recipe":
+        """The recipe with fields of one stage changed; raises RecipeError as `parse_recipe`."""
+        section = dataclasses.asdict(self.configs[stage]) | changes
+        config = _section(stage, section, f"recipe {self.name}")
+        return Recipe(self.name, {**self.configs, stage: config})
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe of a YAML file; raises RecipeError for anything that is wrong with it."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: {error.strerror}; name a YAML file") from error
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {path}: not YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise RecipeError(f"recipe {path}: give `name:` and sections such as `scan:`")
+    return parse_recipe(fields, path)
+
+
+def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
+    """The recipe of already parsed YAML; a relative folder counts from the recipe's folder."""
+    where = f"recipe {path}"
+    for key in fields:
+        if key not in TOP:
+            raise RecipeError(f"{where}: there is no section `{key}`{_nearest(str(key), TOP)}")
+    name = fields.get("name", path.stem)
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise RecipeError(f"{where}: name={name!r} must be letters, digits, - and _")
+    configs = {stage: _section(stage, fields.get(stage), where) for stage in STAGES}
+    return _bound(Recipe(name, configs), path.parent)
+
+
+def _bound(recipe: Recipe, base: Path) -> Recipe:
+    """The recipe with what follows from its name and place filled in."""
+    scan = recipe.configs["scan"]
+    folder = (base / Path(scan.folder).expanduser()).resolve()
+    recipe = recipe.with_config("scan", folder=str(folder))
+    recipe = recipe.with_config("snapshot", name=recipe.name, folder=str(folder))
+    for stage in ("train", "evaluate", "sonify"):
+        if not recipe.configs[stage].dataset:
+            recipe = recipe.with_config(stage, dataset=recipe.name)
+    return recipe
+
+
+def with_folder(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with another source folder."""
+    changed = recipe.with_config("scan", folder=str(folder))
+    return _bound(changed, folder)
+
+
+def check_source(recipe: Recipe) -> None:
+    """Raises RecipeError where the recipe's source folder or manifest cannot be read."""
+    try:
+        list_folder(recipe.configs["scan"])
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"recipe {recipe.name}: {error}") from error
+
+
+def _section(stage: str, section: Any, where: str) -> Any:
+    kind = STAGES[stage].config
+    section = {} if section is None else section
+    if not isinstance(section, dict):
+        raise RecipeError(f"{where}: `{stage}:` must hold fields, not {section!r}")
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in section:
+        if key not in names:
+            raise RecipeError(f"{where}: there is no field `{stage}.{key}`{_nearest(key, names)}")
+    try:
+        return TypeAdapter(kind).validate_python(section)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in (stage, *first["loc"]))
+        raise RecipeError(f"{where}: {field}={first['input']!r}: {first['msg']}") from error
+
+
+def _nearest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(known)}"

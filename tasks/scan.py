@@ -1,0 +1,184 @@
+"""List a source folder: which files are there, what bytes they hold, what came with them."""
+
+import csv
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage.ids import sha256_file
+from storage.rejects import Rejected
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+
+MEDIA_SUFFIXES = frozenset(
+    [
+        ".3gp",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".avi",
+        ".flac",
+        ".flv",
+        ".g722",
+        ".m2ts",
+        ".m4a",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".oga",
+        ".ogg",
+        ".ogv",
+        ".opus",
+        ".ts",
+        ".vob",
+        ".wav",
+        ".webm",
+        ".wma",
+        ".wmv",
+    ]
+)
+MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript")
+SIDECAR_SUFFIX = ".txt"
+LISTING = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        *((name, pa.string()) for name in MANIFEST_COLUMNS),
+    ]
+)
+
+
+class ManifestError(ValueError):
+    """The manifest of a source folder cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanConfig:
+    """Where the sources are.
+
+    Attributes:
+        folder: the folder, searched with all its subfolders; a relative one counts from the
+            recipe's own folder.
+        manifest: CSV with a column `path` and any of licence, attribution, consent, transcript;
+            a missing one is no error while it has its default name.
+        files: only these files, wherever they lie; the folder is not searched.
+    """
+
+    folder: str = "."
+    manifest: str = "manifest.csv"
+    files: tuple[str, ...] = ()
+
+
+def list_folder(config: ScanConfig) -> pa.Table:
+    """The media files below a folder with what the manifest says of them, ordered by path.
+
+    A text file of the same name beside a media file is its transcript unless the manifest has one.
+    Links are followed to files but not out of the folder. Raises NotADirectoryError where the
+    folder is missing, and ManifestError for a manifest that cannot be read.
+    """
+    if config.files:
+        rows = [_listed(Path(file), {}) for file in sorted(set(config.files))]
+        return pa.Table.from_pylist(rows, schema=LISTING)
+    root = Path(config.folder)
+    if not root.is_dir():
+        raise NotADirectoryError(f"source folder {root}: not a folder; mend `scan.folder`")
+    root = root.resolve()
+    manifest = read_manifest(root, config.manifest)
+    rows = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder) / name
+            if path.suffix.lower() in MEDIA_SUFFIXES and _stays_inside(path, root):
+                rows.append(_listed(path, manifest.get(str(path), {})))
+    rows.sort(key=lambda row: row["uri"])
+    return pa.Table.from_pylist(rows, schema=LISTING)
+
+
+def _stays_inside(path: Path, root: Path) -> bool:
+    return not path.is_symlink() or path.resolve().is_relative_to(root)
+
+
+def _listed(path: Path, said: dict[str, str]) -> dict[str, Any]:
+    facts = os.stat(path) if path.exists() else os.lstat(path)
+    sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    transcript = said.get("transcript")
+    if not transcript and sidecar.is_file():
+        transcript = " ".join(sidecar.read_text("utf-8", errors="replace").split())
+    row = {name: said.get(name) or None for name in MANIFEST_COLUMNS}
+    return row | {
+        "uri": os.fsencode(path).decode("utf-8", "replace"),
+        "size_bytes": facts.st_size if stat.S_ISREG(facts.st_mode) else -1,
+        "mtime_ns": facts.st_mtime_ns,
+        "transcript": transcript or None,
+    }
+
+
+def read_manifest(root: Path, name: str) -> dict[str, dict[str, str]]:
+    """What the manifest says, by absolute path; empty where the default manifest is missing.
+
+    Raises ManifestError naming the file and what is wrong with it.
+    """
+    path = root / name
+    if not path.exists():
+        if name == ScanConfig().manifest:
+            return {}
+        raise ManifestError(f"manifest {path}: no such file; mend `scan.manifest`")
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if "path" not in (reader.fieldnames or ()):
+            raise ManifestError(f"manifest {path}: the column `path` is missing")
+        return {str(root / row["path"]): row for row in reader if row["path"]}
+
+
+def scan_shard(shard: ShardRef, out: ShardTarget, config: ScanConfig) -> ShardResult:
+    """Hashes the new and changed files of a listing into rows of `files`."""
+    return run_items(shard, out, scan_file)
+
+
+def scan_file(item: dict[str, Any]) -> Rows:
+    """The `files` row of one listed path; raises Rejected for what is not a readable file."""
+    path = Path(item["uri"])
+    if item["size_bytes"] < 0:
+        raise Rejected("unreadable", f"{path}: not a regular file (a link to nowhere, or a pipe)")
+    if item["size_bytes"] == 0:
+        raise Rejected("empty", f"{path}: the file has no bytes; get a complete copy")
+    try:
+        source_id = sha256_file(path)
+        after = path.stat()
+    except OSError as error:
+        raise Rejected("unreadable", f"{path}: {error.strerror}; check its permissions") from None
+    if (after.st_size, after.st_mtime_ns) != (item["size_bytes"], item["mtime_ns"]):
+        raise Rejected("changed", f"{path}: changed while it was read; build again when complete")
+    row = {name: item[name] for name in ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS)}
+    return {"files": [row | {"source_id": source_id}]}
+
+
+STAGE = Stage(
+    name="scan",
+    title="hash files",
+    version=1,
+    config=ScanConfig,
+    # Files of other folders in the same workspace stay: their rows are items as they stand.
+    items="""
+        SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
+               transcript, size_bytes / 1e6 AS cost_s FROM listing
+        UNION ALL
+        SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
+               transcript, size_bytes / 1e6 AS cost_s
+        FROM files WHERE (len($files) > 0 OR NOT starts_with(uri, $folder || '/'))
+        AND uri NOT IN (SELECT uri FROM listing)
+    """,
+    selects=("folder", "manifest", "files"),
+    outputs=(Output("files", key="uri"),),
+    run=scan_shard,
+)

@@ -1,0 +1,56 @@
+"""A script for a soundtrack: subtitles or plain text as words with times."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+CUE = re.compile(
+    r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})"
+)
+TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
+SUFFIXES = (".srt", ".vtt", ".txt")
+
+
+def read_script(path: Path) -> str:
+    """The text of a script file; raises ValueError for a suffix that is none of SUFFIXES."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"script {path}: give a file that ends in {', '.join(SUFFIXES)}")
+    return path.read_text("utf-8-sig")
+
+
+def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
+    """The words of a script as rows with position, word, start_s and end_s.
+
+    In SubRip and WebVTT each cue's words share the cue's time in proportion to their letters;
+    plain text is spread over the whole duration. Cues beyond the duration are cut off.
+    """
+    cues = _cues(script) or [(0.0, duration_s, script)]
+    words: list[dict[str, Any]] = []
+    for start_s, end_s, text in cues:
+        end_s = min(end_s, duration_s)
+        tokens = html.unescape(TAG.sub(" ", text)).split()
+        if end_s <= start_s or not tokens:
+            continue
+        letters = [len(token) + 1 for token in tokens]
+        scale, at = (end_s - start_s) / sum(letters), start_s
+        for token, size in zip(tokens, letters, strict=True):
+            word = {"position": len(words), "word": token, "start_s": at}
+            at += size * scale
+            words.append(word | {"end_s": at})
+    return words
+
+
+def _cues(script: str) -> list[tuple[float, float, str]]:
+    cues: list[tuple[float, float, str]] = []
+    for block in re.split(r"\n\s*\n", script.replace("\r\n", "\n")):
+        if match := CUE.search(block):
+            lines = block[match.end() :].split("\n", 1)
+            text = lines[1] if len(lines) > 1 else ""
+            cues.append((_seconds(match.groups()[:4]), _seconds(match.groups()[4:]), text))
+    return cues
+
+
+def _seconds(parts: tuple[str | None, ...]) -> float:
+    hours, minutes, seconds, millis = (int(part or 0) for part in parts)
+    return hours * 3600 + minutes * 60 + seconds + millis / 1000

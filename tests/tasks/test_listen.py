@@ -1,0 +1,224 @@
+"""Loudness, silence, tags and speech, against sounds whose truth is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.timeline import AUDIO48_HZ, AUDIO_HZ
+from tasks.listen import (
+    ListenConfig,
+    integrated_loudness_lufs,
+    is_speech,
+    listen,
+    peak_dbfs,
+    silence_ratio,
+    speech_score,
+    speech_spans,
+    top_tags,
+)
+from tasks.weights import missing_weights
+from tasks.yamnet import (
+    FFT_SAMPLES,
+    MEL_BANDS,
+    PATCH_FRAMES,
+    SPEECH_CLASSES,
+    Yamnet,
+    load_yamnet,
+    log_mel,
+    mel_matrix,
+    padded_to_patches,
+    patches_of,
+)
+
+CONFIG = ListenConfig()
+
+
+def sine(
+    duration_s: float, peak: float, frequency_hz: float = 1000.0, rate_hz: int = AUDIO48_HZ
+) -> NDArray[np.float32]:
+    """A sine (T,) float32."""
+    time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (peak * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
+
+
+@pytest.mark.parametrize("duration_s", [0.05, 0.2, 0.4, 0.55, 3.0, 9.99])
+def test_a_1_khz_sine_at_minus_20_dbfs_is_minus_23_lufs_at_any_length(duration_s: float) -> None:
+    # A mono sine's mean square is 3.01 dB under its peak, and K-weighting is 0.7 dB at 1 kHz.
+    measured = integrated_loudness_lufs(sine(duration_s, 0.1), AUDIO48_HZ)
+    assert measured == pytest.approx(-23.0, abs=0.1 if duration_s >= 0.4 else 0.5)
+
+
+def test_ten_decibels_more_are_ten_lufs_more() -> None:
+    quiet = integrated_loudness_lufs(sine(2.0, 0.1), AUDIO48_HZ)
+    loud = integrated_loudness_lufs(sine(2.0, 0.1 * 10**0.5), AUDIO48_HZ)
+    assert quiet is not None
+    assert loud == pytest.approx(quiet + 10.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 480, AUDIO48_HZ])
+def test_silence_has_no_loudness_and_no_peak(samples: int) -> None:
+    silence = np.zeros(samples, np.float32)
+    assert integrated_loudness_lufs(silence, AUDIO48_HZ) is None
+    assert peak_dbfs(silence) is None
+    assert silence_ratio(silence, AUDIO48_HZ, -50.0) == 1.0
+
+
+def test_sound_under_the_absolute_gate_has_no_loudness() -> None:
+    assert integrated_loudness_lufs(sine(1.0, 1e-5), AUDIO48_HZ) is None
+
+
+def test_peak_of_half_scale_is_minus_6_dbfs() -> None:
+    assert peak_dbfs(np.array([0.1, -0.5], np.float32)) == pytest.approx(-6.0206, abs=1e-3)
+
+
+def test_half_silent_sound_has_a_silence_ratio_of_one_half() -> None:
+    audio = np.concatenate([sine(1.0, 0.1), np.zeros(AUDIO48_HZ, np.float32)])
+    assert silence_ratio(audio, AUDIO48_HZ, -50.0) == 0.5
+
+
+def test_a_frame_is_silent_by_its_rms_not_by_its_peak() -> None:
+    just_over, just_under = 10 ** (-46.9 / 20), 10 ** (-47.1 / 20)
+    assert silence_ratio(sine(1.0, just_over), AUDIO48_HZ, -50.0) == 0.0
+    assert silence_ratio(sine(1.0, just_under), AUDIO48_HZ, -50.0) == 1.0
+
+
+def test_a_mel_band_hears_the_tone_at_its_centre() -> None:
+    matrix = mel_matrix()
+    assert matrix.shape == (FFT_SAMPLES // 2 + 1, MEL_BANDS)
+    assert not matrix[0].any()
+    band = 40
+    tone_hz = float(np.argmax(matrix[:, band])) * AUDIO_HZ / FFT_SAMPLES
+    features = log_mel(sine(1.0, 0.5, tone_hz, AUDIO_HZ))
+    assert set(features.argmax(axis=1)) <= {band - 1, band, band + 1}
+
+
+@pytest.mark.parametrize(
+    ("samples", "patches"), [(0, 1), (15_600, 1), (15_601, 2), (23_280, 2), (160_000, 20)]
+)
+def test_patches_cover_the_whole_sound(samples: int, patches: int) -> None:
+    features = log_mel(padded_to_patches(np.zeros(samples, np.float32)))
+    assert patches_of(features).shape == (patches, PATCH_FRAMES, MEL_BANDS)
+
+
+NAMES = (*SPEECH_CLASSES, "Dog")
+
+
+def scores_of(*speech: float) -> NDArray[np.float32]:
+    """Patches (P, C) with a speech score each, and the rest of the certainty for a dog."""
+    scores = np.zeros((len(speech), len(NAMES)), np.float32)
+    scores[:, 0] = speech
+    scores[:, -1] = 1.0 - scores[:, 0]
+    return scores
+
+
+def test_speech_score_is_taken_where_the_voice_detector_hears_speech() -> None:
+    scores = scores_of(0.9, 0.9, 0.0, 0.0, 0.0, 0.0)
+    assert speech_score(scores, NAMES, [{"start_s": 0.0, "end_s": 0.4}]) == pytest.approx(0.9)
+    assert speech_score(scores, NAMES, []) == pytest.approx(0.3)
+
+
+def test_tags_are_ranked_from_one_by_mean_score() -> None:
+    tags = top_tags(scores_of(0.25, 0.25), NAMES, 2)
+    assert [(tag["rank"], tag["label"], tag["score"]) for tag in tags] == [
+        (1, "Dog", 0.75),
+        (2, "Speech", 0.25),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "duration_s", "score", "expected"),
+    [(2.0, 5.0, 0.9, True), (2.0, 5.0, 0.1, False), (0.2, 5.0, 0.9, False), (0.4, 10, 0.9, False)],
+)
+def test_speech_needs_the_voice_detector_and_the_tags(
+    speech_s: float, duration_s: float, score: float, expected: bool
+) -> None:
+    assert is_speech(speech_s, duration_s, score, CONFIG) is expected
+
+
+@pytest.fixture(scope="module")
+def yamnet() -> Yamnet:
+    """The tagger, or a skip that says what is missing."""
+    if missing := [str(error) for error in missing_weights() if "yamnet" in str(error)]:
+        pytest.skip(missing[0])
+    return load_yamnet()
+
+
+def read_media(path: Path, rate_hz: int, limit_s: float = 10.0) -> NDArray[np.float32]:
+    """The first seconds of a file's sound, mono (T,)."""
+    import av
+
+    resampler = av.AudioResampler("flt", "mono", rate_hz)
+    with av.open(str(path)) as container:
+        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
+    audio = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    return audio[: round(limit_s * rate_hz)].astype(np.float32)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "has_speech", "tag"),
+    [
+        ("librivox/0870.wav", True, "Speech"),
+        ("librivox/0880.wav", True, "Speech"),
+        ("obama_speech.mp4", True, "Speech"),
+        ("animals/dog.mp3", False, "Dog"),
+        ("animals/pig.mp3", False, "Stomach rumble"),
+        ("animals/rooster.mp3", False, "Animal"),
+        ("ambience/binaural-low-complex.ogg", False, "Music"),
+        ("ambience/train.ogg", False, "Thunderstorm"),
+    ],
+)
+def test_people_speak_and_animals_trains_and_drones_do_not(
+    demo_corpus: Path, yamnet: Yamnet, name: str, has_speech: bool, tag: str
+) -> None:
+    audio16, audio48 = (read_media(demo_corpus / name, hz) for hz in (AUDIO_HZ, AUDIO48_HZ))
+    heard, tags = listen(audio16, audio48, yamnet, CONFIG)
+    assert heard["has_speech"] is has_speech
+    assert heard["top_tag"] == tags[0]["label"] == tag
+    assert len(tags) == CONFIG.top_k
+    assert (heard["speech_score"] > 0.8) is has_speech
+
+
+@pytest.mark.weights
+def test_the_voice_detector_alone_would_call_a_drone_speech(
+    demo_corpus: Path, yamnet: Yamnet
+) -> None:
+    audio = read_media(demo_corpus / "ambience/binaural-low-complex.ogg", AUDIO_HZ)
+    heard, _ = listen(audio, np.repeat(audio, 3), yamnet, CONFIG)
+    assert heard["speech_s"] > 5.0
+    assert not heard["has_speech"]
+
+
+@pytest.mark.weights
+def test_speech_spans_follow_the_voice_when_silence_comes_first(
+    demo_corpus: Path, yamnet: Yamnet
+) -> None:
+    voice = read_media(demo_corpus / "librivox/0880.wav", AUDIO_HZ)
+    spans = speech_spans(voice, CONFIG)
+    later = speech_spans(np.concatenate([np.zeros(2 * AUDIO_HZ, np.float32), voice]), CONFIG)
+    assert later[0]["start_s"] == pytest.approx(spans[0]["start_s"] + 2.0, abs=0.1)
+    assert all(span["start_s"] < span["end_s"] for span in later)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("samples", [0, 100, AUDIO_HZ])
+def test_a_clip_of_silence_or_of_no_sound_at_all_is_silence(yamnet: Yamnet, samples: int) -> None:
+    heard, _ = listen(
+        np.zeros(samples, np.float32), np.zeros(3 * samples, np.float32), yamnet, CONFIG
+    )
+    assert heard["top_tag"] == "Silence"
+    assert heard["loudness_lufs"] is None
+    assert heard["silence_ratio"] == 1.0
+    assert heard["speech_spans"] == []
+    assert not heard["has_speech"]
+
+
+@pytest.mark.weights
+def test_listening_twice_gives_the_same_numbers(demo_corpus: Path, yamnet: Yamnet) -> None:
+    audio = read_media(demo_corpus / "animals/frog.mp3", AUDIO_HZ)
+    other = read_media(demo_corpus / "animals/cow.mp3", AUDIO_HZ)
+    first = listen(audio, np.repeat(audio, 3), yamnet, CONFIG)
+    listen(other, np.repeat(other, 3), yamnet, CONFIG)
+    assert listen(audio, np.repeat(audio, 3), yamnet, CONFIG) == first

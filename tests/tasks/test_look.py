@@ -1,0 +1,113 @@
+"""Features of pictures: shapes on the house's grids, and nothing of one clip in another."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.motion import MOTION_DIM
+from models.timeline import MOTION_FPS, VISUAL_FPS, count
+from storage.blobs import Blobs
+from storage.catalog import Catalog
+from storage.features import read_feature
+from storage.stage import ShardTarget
+from storage.workspace import Workspace
+from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, load_embedder, look
+from tasks.media import FrameWriter
+
+DURATION_S = 1.3
+
+
+def flat_embed(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """One number a frame: its mean."""
+    return frames.reshape(len(frames), -1).mean(axis=1, keepdims=True).astype(np.float32)
+
+
+def pictures(frames: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Frames (F, 224, 224, 3) of noise."""
+    shape = (frames, 224, 224, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_features_have_one_row_a_frame_of_each_grid() -> None:
+    frames = pictures(5)
+    arrays = look(frames, frames[:3, ..., 0], flat_embed)
+    assert arrays[IMAGE_EXTRACTOR].shape == (5, 1)
+    assert arrays[MOTION_EXTRACTOR].shape == (3, MOTION_DIM)
+    assert all(array.dtype == np.float32 for array in arrays.values())
+
+
+def test_a_still_picture_does_not_move_and_a_flash_does() -> None:
+    still = np.full((6, 64, 64), 40, np.uint8)
+    flash = still.copy()
+    flash[3] = 240
+    frames = pictures(1)
+    assert not look(frames, still, flat_embed)[MOTION_EXTRACTOR].any()
+    moved = look(frames, flash, flat_embed)[MOTION_EXTRACTOR][:, 0]
+    assert np.flatnonzero(moved).tolist() == [3, 4]
+
+
+@pytest.mark.weights
+def test_image_features_do_not_depend_on_other_clips_and_barely_on_batches() -> None:
+    frames = pictures(5)
+    embed = load_embedder(32)
+    first = embed(frames)
+    embed(pictures(7, seed=1))
+    assert first.shape == (5, 1280)
+    assert np.array_equal(embed(frames), first)
+    assert np.allclose(load_embedder(2)(frames), first, atol=1e-4)
+
+
+@pytest.mark.weights
+def test_frames_of_one_shot_are_nearer_than_frames_of_two(demo_corpus: Path) -> None:
+    video = cv2.VideoCapture(str(demo_corpus / "shot_change.mp4"))
+    ok, frames = True, []
+    while ok:
+        ok, frame = video.read()
+        if ok:
+            frames.append(cv2.resize(frame, (224, 224))[:, :, ::-1])
+    # The cut is at 3.17 s of 4.8 s.
+    chosen = np.stack([frames[int(len(frames) * part)] for part in (0.1, 0.5, 0.8)])
+    a, b, c = load_embedder(32)(chosen)
+    a, b, c = (vector / np.linalg.norm(vector) for vector in (a, b, c))
+    assert a @ b > 0.8
+    assert a @ c < 0.6
+
+
+def frames_blob(workspace: Path, folder: Path, frames: NDArray[np.uint8]) -> str:
+    """A blob of JPEG frames."""
+    path = folder / "frames.parquet"
+    writer = FrameWriter(path)
+    for number, frame in enumerate(frames):
+        writer.add(float(number), cv2.imencode(".jpg", frame)[1].tobytes())
+    writer.close(len(frames))
+    return Blobs(workspace).put_file(path, ".parquet")
+
+
+@pytest.mark.weights
+def test_looking_writes_both_features_of_a_clip_through_the_catalog(
+    workspace: Path, tmp_path: Path
+) -> None:
+    with Catalog(Workspace.at(workspace).make()) as catalog:
+        run = {"source_id": "s", "run_id": "test", "duration_s": DURATION_S}
+        refs = {
+            "frames10_ref": frames_blob(workspace, tmp_path, pictures(13)),
+            "frames25_ref": frames_blob(workspace, tmp_path, pictures(33)[..., 0]),
+        }
+        catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
+        shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
+        catalog.insert("windows", [run | shown | {"start_s": 0.0, "end_s": DURATION_S}])
+        (shard,) = catalog.cut(catalog.plan(STAGE, LookConfig()), tmp_path, "test")
+        result = STAGE.run(shard, ShardTarget(str(workspace), str(tmp_path)), LookConfig())
+        catalog.commit(STAGE, result)
+        assert catalog.plan(STAGE, LookConfig()).items == 0
+        rows = catalog.rows("SELECT * FROM features ORDER BY extractor")
+    assert [(row["extractor"], row["shape"]) for row in rows] == [
+        (IMAGE_EXTRACTOR, [count(DURATION_S, VISUAL_FPS), 1280]),
+        (MOTION_EXTRACTOR, [count(DURATION_S, MOTION_FPS), MOTION_DIM]),
+    ]
+    for row in rows:
+        array = read_feature(workspace, row["shard_ref"], "c", row["content_hash"])
+        assert list(array.shape) == row["shape"]

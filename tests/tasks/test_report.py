@@ -1,0 +1,576 @@
+"""The report on a made catalog: what it says, that it stands alone, that a browser plays it."""
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from storage.blobs import Blobs
+from storage.catalog import Catalog, CatalogMissing
+from storage.ids import clip_id
+from storage.workspace import Workspace
+from tasks import report_charts as charts
+from tasks.media import FrameWriter
+from tasks.report import length, number, write_report
+from tasks.report_data import EXAMPLE_QUERIES, report_data
+from tasks.report_media import colour_map, encode_mp3, spectrogram_png
+
+RATE_HZ = 16_000
+CHROMIUM = shutil.which("chromium")
+EVIL = '<script>alert("x")</script> & "quotes"'
+
+
+# -- a made catalog ------------------------------------------------------------------------------
+
+
+def voice(duration_s: float, seed: int) -> np.ndarray:
+    """A buzz with syllables: harmonics of a gliding pitch under an envelope of 4 Hz."""
+    t = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
+    pitch_hz = 120 + 20 * np.sin(2 * np.pi * 0.5 * t + seed)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 20))
+    return (0.1 * buzz * np.clip(np.sin(2 * np.pi * 2 * t), 0, 1)).astype(np.float32)
+
+
+def rain(duration_s: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal(round(duration_s * RATE_HZ))
+    return (0.05 * noise).astype(np.float32)
+
+
+def put_flac(blobs: Blobs, audio: np.ndarray) -> str:
+    sink = BytesIO()
+    soundfile.write(sink, audio, RATE_HZ, format="FLAC", subtype="PCM_16")
+    return blobs.put_bytes(sink.getvalue(), ".flac")
+
+
+def put_frames(blobs: Blobs, folder: Path, duration_s: float, hue: int) -> tuple[str, int]:
+    path = folder / f"frames-{hue}.parquet"
+    writer = FrameWriter(path)
+    total = round(10 * duration_s)
+    for place in range(total):
+        picture = np.full((120, 160, 3), (hue, 90, 160), np.uint8)
+        cv2.circle(picture, (20 + 2 * place % 120, 60), 18, (240, 240, 240), -1)
+        writer.add(place / 10, cv2.imencode(".jpg", picture)[1].tobytes())
+    writer.close(total)
+    return blobs.put_file(path, ".parquet"), total
+
+
+def make_film(path: Path, audio: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as film:
+        video = film.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        sound = film.add_stream("aac", rate=RATE_HZ, layout="mono")
+        for place in range(round(10 * len(audio) / RATE_HZ)):
+            picture = np.full((120, 160, 3), (40 + 4 * place % 200, 90, 160), np.uint8)
+            film.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(audio[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE_HZ
+        film.mux(sound.encode(frame))
+        film.mux(video.encode(None))
+        film.mux(sound.encode(None))
+
+
+class Made:
+    """A workspace with a small made catalog."""
+
+    def __init__(self, root: Path) -> None:
+        self.workspace = Workspace.at(root).make()
+        self.blobs = Blobs(self.workspace.root)
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.number = 0
+
+    def add(self, table: str, **values: Any) -> None:
+        self.rows.setdefault(table, []).append(values | {"run_id": "r-1"})
+
+    def source(
+        self,
+        name: str,
+        audio: np.ndarray | None,
+        picture: bool,
+        kind: str,
+        split: str,
+        **label: Any,
+    ) -> str:
+        """Adds a source of one clip with all its labels; returns the clip's id."""
+        self.number += 1
+        source = f"{self.number:064x}"
+        duration_s = len(audio) / RATE_HZ if audio is not None else 4.0
+        clip = clip_id(source, 0.0, duration_s)
+        ref, frames = None, 0
+        if picture:
+            ref, frames = put_frames(self.blobs, self.workspace.root, duration_s, 30 * self.number)
+        uri = f"/made/{name}"
+        self.add("files", uri=uri, source_id=source, size_bytes=1000, mtime_ns=1)
+        self.add(
+            "sources", source_id=source, uri=uri, size_bytes=1000, container="mov,mp4",
+            duration_s=duration_s, has_audio=audio is not None, has_video=picture,
+            video_codec="h264" if picture else None, streams="[]",
+        )  # fmt: skip
+        self.add(
+            "decodes", source_id=source, duration_s=duration_s,
+            audio16_ref=put_flac(self.blobs, audio) if audio is not None else None,
+            audio_s=duration_s, frames10_ref=ref, frames10_count=frames, cuts_s=[],
+            decode_cpu_s=0.1,
+        )  # fmt: skip
+        self.add("splits", source_id=source, component_id=source, split=split)
+        self.add(
+            "windows", clip_id=clip, source_id=source, start_s=0.0, end_s=duration_s,
+            duration_s=duration_s, scene=0, has_audio=audio is not None, has_picture=picture,
+        )  # fmt: skip
+        speaks = kind.startswith("speech") or kind == "mixed"
+        if audio is not None:
+            self.add(
+                "listens", clip_id=clip, loudness_lufs=-23.4, peak_dbfs=-3.2, silence_ratio=0.12,
+                speech_s=duration_s - 0.6 if speaks else 0.0,
+                speech_spans=[{"start_s": 0.3, "end_s": duration_s - 0.3}] if speaks else [],
+                speech_score=0.97 if speaks else 0.02, top_tag="Speech" if speaks else "Rain",
+                has_speech=speaks,
+            )  # fmt: skip
+            labels = ("Speech", "Narration", "Music") if speaks else ("Rain", "Wind", EVIL)
+            for rank, (tag, score) in enumerate(zip(labels, (0.91, 0.4, 0.06), strict=True), 1):
+                self.add("tags", clip_id=clip, rank=rank, label=tag, score=score)
+        self.add("kinds", clip_id=clip, kind=kind, evidence="{}",
+                 **({"kept": True, "drop_reason": None, "task": None} | label))  # fmt: skip
+        return clip
+
+    def speech(self, clip: str, duration_s: float, text: str) -> None:
+        self.add(
+            "transcripts", clip_id=clip, text=text, language="en", language_score=0.99,
+            avg_logprob=-0.3, no_speech_score=0.01, compression_ratio=1.1, flags=[],
+            method="whisper", model_id="tiny.en",
+        )  # fmt: skip
+        spoken = text.split()
+        each_s = (duration_s - 0.6) / len(spoken)
+        place = 0
+        for position, word in enumerate(spoken):
+            start_s = 0.3 + position * each_s
+            end_s = start_s + 0.9 * each_s
+            self.add("words", clip_id=clip, position=position, word=word, start_s=start_s,
+                     end_s=end_s, score=None if position == 1 else 0.9)  # fmt: skip
+            symbols = [*word.strip(".,").lower()][:6]
+            for number_in_word, symbol in enumerate(symbols):
+                step_s = 0.9 * each_s / len(symbols)
+                self.add(
+                    "phonemes", clip_id=clip, position=place, word_position=position,
+                    phoneme=symbol, start_s=start_s + number_in_word * step_s,
+                    end_s=start_s + (number_in_word + 1) * step_s, stressed=number_in_word == 1,
+                    method="proportional", model_id="espeak-ng/en-us",
+                )  # fmt: skip
+                place += 1
+
+    def write(self) -> None:
+        with Catalog(self.workspace) as catalog, catalog.transaction():
+            for table, rows in self.rows.items():
+                catalog.insert(table, rows)
+
+
+def make_catalog(root: Path) -> Made:
+    made = Made(root)
+    made.add(
+        "runs", command="talkies demo", recipe="{}", code_commit="0123456789abcdef",
+        versions=json.dumps({"python": "3.11.2", "torch": "2.11.0", "cores": 2}),
+        started_at=datetime(2026, 11, 23, 9, 30, tzinfo=UTC), status="done", wall_s=421.0,
+        cpu_s=700.0,
+    )  # fmt: skip
+    text = "The quick brown fox jumps over a lazy dog while nobody, as usual, pays attention."
+    screen = made.source("talk.mp4", voice(6.0, 1), True, "speech_on_screen", "train",
+                         task="visual_tts")  # fmt: skip
+    made.speech(screen, 6.0, text)
+    alone = made.source("line-0870.wav", voice(4.0, 2), False, "speech_off_screen", "test",
+                        task="tts")  # fmt: skip
+    made.speech(alone, 4.0, "He was not an ill disposed young man.")
+    sound = made.source("street.mp4", rain(5.0, 3), True, "sound", "train", task="v2s")
+    ambience = made.source("rain <&>.ogg", rain(4.0, 4), False, "sound", "train")
+    made.source("bikes.mp4", None, True, "silent", "train", kept=False, drop_reason="no_sound")
+    made.source("hum.wav", 0.001 * rain(3.0, 5), False, "sound", "train", kept=False,
+                drop_reason="too_silent")  # fmt: skip
+    made.add("files", uri="/made/copy.mp4", source_id=f"{1:064x}", size_bytes=1000, mtime_ns=1)
+    for uri, reason in (("/made/cut.mp4", "truncated"), ("/made/notes.mp4", "not_media")):
+        made.add("files", uri=uri, source_id=uri.encode().hex(), size_bytes=9, mtime_ns=1)
+        made.add("rejects", stage="probe", item_id=uri.encode().hex(), uri=uri, reason=reason,
+                 message=f"{uri}: {EVIL}, get a complete copy", facts="{}")  # fmt: skip
+    _mixtures(made, screen, ambience)
+    members = [(screen, "visual_tts", "train", 6.0), (alone, "tts", "test", 4.0),
+               (sound, "v2s", "train", 5.0), ("mix-0", "mixture", "train", 6.0)]  # fmt: skip
+    for item, task, split, duration_s in members:
+        made.add("dataset_items", dataset_id="d-1", item_id=item, task=task, split=split,
+                 duration_s=duration_s, content_hash="0")  # fmt: skip
+    made.add(
+        "datasets", dataset_id="d-1", name="demo", version=1, digest="77ab" * 8,
+        catalog_snapshot=9, train_items=3, validation_items=0, test_items=1, hours=21 / 3600,
+        codec_id="c-1", shard_refs=[],
+    )  # fmt: skip
+    made.add("codecs", codec_id="c-1", name="mel_pca", ref="blobs/aa/bb.safetensors", channels=64,
+             latent_hz=25.0, sample_rate_hz=RATE_HZ, explained_variance=0.973,
+             fitted_clips=3)  # fmt: skip
+    _training(made)
+    _films(made)
+    made.write()
+    return made
+
+
+def _mixtures(made: Made, speech: str, ambience: str) -> None:
+    for number_of_mix, snr_db in enumerate((-2.5, 4.0, 12.25)):
+        stems = [put_flac(made.blobs, 0.5 * voice(6.0, 1)), put_flac(made.blobs, rain(6.0, 6))]
+        mix = put_flac(made.blobs, 0.5 * voice(6.0, 1) + rain(6.0, 6))
+        made.add(
+            "mixtures", mix_id=f"mix-{number_of_mix}", item_id=f"{speech}:{number_of_mix}",
+            speech_clip_id=speech, ambience_clip_id=ambience, regime="location",
+            requested_snr_db=snr_db, achieved_snr_db=snr_db + 0.01, loudness_lufs=-27.0,
+            true_peak_dbtp=-8.1, sum_error=0.0, duration_s=6.0, split="train", mix_ref=mix,
+            speech_ref=stems[0], ambience_ref=stems[1], recipe="{}",
+        )  # fmt: skip
+
+
+def _training(made: Made) -> None:
+    made.add(
+        "checkpoints", checkpoint_id="ab12" * 16, dataset_id="d-1", preset="tiny",
+        ref="checkpoints/ab12", parameters=6_120_000, steps=360, first_loss=1.9, last_loss=1.1,
+        config="{}", train_s=118.0,
+    )  # fmt: skip
+    for step in range(10, 361, 10):
+        tuning = step > 300
+        for offset, task in enumerate(("all", "mixture") if tuning else ("all", "v2s", "tts")):
+            loss = 1 + np.exp(-step / 120) + 0.08 * offset + 0.03 * np.sin(step * (offset + 1))
+            made.add("losses", checkpoint_id="ab12" * 16, phase="mixtures" if tuning else "joint",
+                     step=step, task=task, loss=float(loss))  # fmt: skip
+    metrics = (("flow_matching_loss", 1.21, ""), ("codec_log_mel_l1_db", 3.1, "dB"))
+    for metric, value, unit in metrics:
+        for split in ("validation", "test"):
+            made.add("evaluations", checkpoint_id="ab12" * 16, metric=metric, task="all",
+                     split=split, value=value, low=value - 0.1, high=value + 0.13, items=9,
+                     unit=unit)  # fmt: skip
+
+
+def _films(made: Made) -> None:
+    films = (("bikes.mp4", 5, None), ("talk.mp4", 1, "The quick brown fox"))
+    for name, source, script in films:
+        audio = voice(4.0, source) + rain(4.0, source)
+        make_film(made.workspace.path(f"soundtracks/{name}"), audio)
+        made.add(
+            "generations", generation_id=f"g-{source}", item_id=f"{source}:1",
+            source_id=f"{source:064x}", checkpoint_id="ab12" * 16, seed=7, take=1, script=script,
+            duration_s=4.0, video_s=4.0, rtf=2.1, loudness_lufs=-27.0,
+            audio_ref=put_flac(made.blobs, audio), file_ref=f"soundtracks/{name}",
+            output_hash="52d0" * 16, picture_untouched=True,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_catalog(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def page(made: Made) -> str:
+    return write_report(made.workspace, "demo").read_text()
+
+
+# -- what the page says --------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).replace("\u00a0", " ").split())
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name in names]
+
+
+def test_the_page_takes_nothing_from_elsewhere(page: str) -> None:
+    for name, attributes in Page(page).tags:
+        assert name not in ("iframe", "object", "embed", "base")
+        for key in ("src", "href", "poster", "data", "srcset", "action"):
+            value = attributes.get(key) or "#"
+            assert value.startswith(("data:", "#")), (name, key, value[:80])
+    assert not re.findall(r"url\(|@import|https?://", page)
+
+
+def test_each_clip_with_sound_has_a_player_and_each_mixture_three(page: str) -> None:
+    players = Page(page).all("audio", "video")
+    assert [p["src"].split(",")[0] for p in players if p["src"]] == (
+        ["data:audio/mpeg;base64"] * (5 + 3 * 3) + ["data:video/mp4;base64"] * 2
+    )
+    assert all(len(p["src"] or "") > 5000 and p["aria-label"] for p in players)
+
+
+def test_what_comes_from_data_is_escaped(page: str) -> None:
+    assert EVIL not in page
+    assert EVIL in Page(page).text
+    assert "rain <&>.ogg" in Page(page).text
+
+
+def test_every_picture_has_a_text_or_is_decoration(page: str) -> None:
+    parsed = Page(page)
+    assert all("alt" in image for image in parsed.all("img"))
+    for drawing in parsed.all("svg"):
+        assert drawing.get("aria-label") or drawing.get("aria-hidden") or drawing.get("viewbox")
+
+
+def test_folders_of_this_machine_stay_off_the_page(page: str, made: Made) -> None:
+    assert "/made/" not in page
+    assert str(made.workspace.root) not in page
+
+
+def test_the_funnel_says_what_left_and_why(made: Made) -> None:
+    with Catalog(made.workspace, read_only=True) as catalog:
+        steps = {step.name: step for step in report_data(catalog, "demo").funnel}
+    counts = {name: step.count for name, step in steps.items()}
+    assert counts == {
+        "files": 9, "sources": 6, "decoded": 6, "clips": 6, "heard": 5, "kept": 4,
+        "in the dataset": 3,
+    }  # fmt: skip
+    assert {(loss.count, loss.why) for loss in steps["files"].lost} == {
+        (1, "same bytes as another file"),
+        (1, "truncated (probe)"),
+        (1, "not media (probe)"),
+    }
+    assert [(loss.count, loss.why) for loss in steps["clips"].lost] == [(1, "no sound track")]
+    assert [(loss.count, loss.why) for loss in steps["heard"].lost] == [(1, "too silent")]
+
+
+def test_losses_of_a_step_sum_to_the_drop_to_the_next(made: Made) -> None:
+    with Catalog(made.workspace, read_only=True) as catalog:
+        steps = report_data(catalog, "demo").funnel
+    for step, following in pairwise(steps):
+        if step.unit == following.unit:
+            assert step.count - sum(loss.count for loss in step.lost) == following.count
+
+
+def test_a_film_of_a_training_source_says_so_and_another_does_not(page: str) -> None:
+    text = Page(page).text
+    assert "Clips of talk.mp4 are in the training split" in text
+    assert "bikes.mp4 is not in the dataset: the model never saw it" in text
+    assert text.count("AI-generated sound") == 2
+    assert "trained for 2.0 min" in text
+
+
+def test_words_and_phonemes_stand_at_their_share_of_the_time_axis() -> None:
+    word = {"word": "so", "start_s": 1.0, "end_s": 2.0, "score": 0.5}
+    sound = {"phoneme": "s", "start_s": 1.0, "end_s": 1.5, "stressed": True, "position": 0}
+    drawing = str(charts.speech_svg([word], [sound], 4.0, 400.0))
+    assert '<rect x="25.000%" y="2" width="25.000%"' in drawing
+    assert 'x="37.500%" y="17">so</text>' in drawing
+    assert '<line x1="25.000%" x2="25.000%"' in drawing
+    assert '<text x="31.250%"' in drawing
+
+
+def test_labels_that_would_touch_step_down_and_others_stay_up() -> None:
+    spans = [{"start_s": s, "end_s": s + 0.1} for s in (0.0, 0.1, 1.0, 2.0)]
+    assert charts.label_rows(spans, ["united", "states", "so", "on"], 4.0, 400.0, 7.0, 2) == [
+        0,
+        1,
+        0,
+        0,
+    ]
+
+
+def test_example_queries_run_and_answer_on_the_catalog(made: Made) -> None:
+    assert len(EXAMPLE_QUERIES) == 3
+    with Catalog(made.workspace, read_only=True) as catalog:
+        assert all(catalog.rows(query.sql) for query in EXAMPLE_QUERIES)
+
+
+def test_the_same_catalog_gives_the_same_page_but_for_the_time_of_writing(
+    made: Made, page: str
+) -> None:
+    def still(html: str) -> str:
+        return re.sub(r"<div><dt>Page written.*?</div>", "", html)
+
+    assert still(write_report(made.workspace, "demo").read_text()) == still(page)
+
+
+def test_an_empty_catalog_gives_a_page_that_says_why_each_part_is_empty(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path).make()
+    Catalog(workspace).close()
+    parsed = Page(write_report(workspace, "nothing").read_text())
+    empty = [a for a in parsed.all("p") if a.get("class") == "empty"]
+    assert len(empty) == 11
+    assert "No soundtrack has been generated yet" in parsed.text
+
+
+def test_a_lost_blob_costs_its_player_and_no_more(tmp_path: Path) -> None:
+    made = make_catalog(tmp_path)
+    blob = made.blobs.path(made.rows["decodes"][0]["audio16_ref"])
+    blob.unlink()
+    made.workspace.path("soundtracks/bikes.mp4").unlink()
+    parsed = Page(write_report(made.workspace, "demo").read_text())
+    assert "The sound could not be read" in parsed.text
+    assert "soundtracks/bikes.mp4 is missing from the workspace" in parsed.text
+    assert str(tmp_path) not in parsed.text
+
+
+def test_a_name_that_leaves_the_folder_is_refused(made: Made) -> None:
+    with pytest.raises(ValueError, match=r"report name '\.\./x'"):
+        write_report(made.workspace, "../x")
+
+
+def test_a_workspace_without_a_catalog_is_said_to_have_none(tmp_path: Path) -> None:
+    with pytest.raises(CatalogMissing, match="has no catalog"):
+        write_report(Workspace.at(tmp_path), "demo")
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.97, "1.0 min"), (648.0, "10.8 min"), (5400, "1.50 h")],
+)
+def test_lengths_under_an_hour_are_minutes(duration_s: float, text: str) -> None:
+    assert length(duration_s) == text
+
+
+def test_numbers_carry_unit_and_true_minus_and_null_is_a_dash() -> None:
+    assert number(-3.25, 1, "dB") == "\u22123.2\u00a0dB"
+    assert number(6_120_000) == "6\u202f120\u202f000"
+    assert number(None, 2, "dB") == "–"
+
+
+def test_a_player_holds_the_sound_at_its_time_and_length() -> None:
+    click = np.zeros(RATE_HZ * 3, np.float32)
+    click[RATE_HZ : RATE_HZ + 200] = 0.8
+    data = encode_mp3(click, RATE_HZ)
+    assert data == encode_mp3(click, RATE_HZ)
+    assert len(data) < 24_000
+    with av.open(BytesIO(data), "r") as mp3:
+        heard = np.concatenate([f.to_ndarray()[0] for f in mp3.decode(audio=0)])
+    assert len(heard) == pytest.approx(len(click), abs=RATE_HZ // 10)
+    assert np.abs(heard).argmax() == pytest.approx(RATE_HZ + 100, abs=RATE_HZ // 50)
+
+
+def test_colours_grow_evenly_lighter() -> None:
+    linear = (colour_map() / 255.0) ** 2.2
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(np.cbrt(luminance)) > -0.004).all()
+    assert luminance[0] < 0.01 < 0.85 < luminance[-1]
+
+
+def test_a_spectrogram_has_low_bands_at_the_bottom_and_a_limit_of_columns() -> None:
+    from PIL import Image
+
+    mel = np.full((5000, 80), -11.0, np.float32)
+    mel[2500, 0] = 0.0
+    picture = Image.open(BytesIO(spectrogram_png(mel))).convert("L")
+    pixels = np.asarray(picture)
+    assert pixels.shape == (80, 1200)
+    assert np.unravel_index(pixels.argmax(), pixels.shape) == (79, 600)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.93, 2.07, [1, 1.5, 2]), (-3, 13, [0, 5, 10]), (1, 1, [1])],
+)
+def test_ticks_are_round_and_inside(low: float, high: float, ticks: list[float]) -> None:
+    assert charts.nice_ticks(low, high) == ticks
+
+
+def test_a_loss_curve_marks_where_mixtures_begin() -> None:
+    points = [
+        {"phase": "joint" if step <= 30 else "mixtures", "step": step, "task": "all", "loss": 1.0}
+        for step in (10, 20, 30, 40)
+    ]
+    drawing = str(charts.loss_chart(points))
+    assert '<line class="phase" x1="75.000%"' in drawing
+    assert "phase" not in str(charts.loss_chart(points[:3]))
+
+
+# -- a browser -----------------------------------------------------------------------------------
+
+HARNESS = """<script>
+addEventListener("load", async () => {
+  const players = [...document.querySelectorAll("audio, video")];
+  const seconds = await Promise.all(players.map((p) => new Promise((done) => {
+    if (p.readyState > 0) return done(p.duration);
+    p.addEventListener("loadedmetadata", () => done(p.duration));
+    p.addEventListener("error", () => done(0));
+    p.load();
+  })));
+  document.documentElement.dataset.seconds = seconds.map((s) => s.toFixed(2)).join(" ");
+  document.documentElement.dataset.wide =
+    document.documentElement.scrollWidth - document.documentElement.clientWidth;
+});
+</script></body>"""
+
+
+def check_page(path: Path, scratch: Path, width_px: int = 1400) -> list[str]:
+    """What Chromium finds wrong with a page: console errors, dead players, sideways overflow."""
+    copy = scratch / f"{path.stem}-{width_px}.html"
+    copy.write_text(path.read_text().replace("</body>", HARNESS))
+    profile = scratch / f"profile-{copy.stem}"
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", f"--window-size={width_px},900", "--enable-logging=stderr",
+        "--v=0", "--virtual-time-budget=10000", "--dump-dom",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [str(CHROMIUM), *flags, copy.as_uri()], capture_output=True, text=True, timeout=90
+    )
+    problems = re.findall(r'CONSOLE.*?\] "(.*)", source', done.stderr)
+    found = re.search(r'data-seconds="([^"]*)" data-wide="([^"]*)"', done.stdout)
+    if not found:
+        return [*problems, "the players were not loaded in time"]
+    seconds = [float(text) for text in found[1].split()]
+    problems += [f"player {i} has no sound" for i, s in enumerate(seconds) if not s > 0]
+    if float(found[2]) > 0:
+        problems.append(f"the page is {found[2]} px wider than the screen")
+    return problems
+
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed; apt-get install chromium"
+)
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize("width_px", [1400, 380])
+def test_chromium_plays_every_player_without_a_console_error(
+    made: Made, page: str, tmp_path: Path, width_px: int
+) -> None:
+    path = tmp_path / "demo.html"
+    path.write_text(page)
+    assert check_page(path, tmp_path, width_px) == []
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_browser_check_sees_errors_and_dead_players(tmp_path: Path) -> None:
+    path = tmp_path / "bad.html"
+    path.write_text(
+        "<body><audio src='data:audio/mpeg;base64,AAAA'></audio><p style='width:9999px'>x</p>"
+        "<script>throw new Error('broken')</script></body>"
+    )
+    problems = check_page(path, tmp_path)
+    assert any("broken" in problem for problem in problems)
+    assert "player 0 has no sound" in problems
+    assert any("wider than the screen" in problem for problem in problems)
