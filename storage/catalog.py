@@ -241,7 +241,9 @@ class Catalog:
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
         """Inserts rows into a table; they must fit its schema."""
         new = pa.Table.from_pylist(list(rows), schema=TABLES[table].arrow())
-        self.connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT * FROM new")
+        self.connection.register("new_rows", new)
+        self.connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT * FROM new_rows")
+        self.connection.unregister("new_rows")
 
     def _forget(self, stage: Stage, item_ids: str) -> None:
         for output in stage.outputs:

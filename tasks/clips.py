@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -37,14 +38,12 @@ def cut_windows(
     """
     edges = [0.0, *sorted(c for c in cuts_s if 0 < c < duration_s), duration_s]
     windows = []
-    for scene, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for scene, (start, end) in enumerate(pairwise(edges)):
         if end - start < config.min_length_s:
             continue
         parts = math.ceil((end - start) / config.max_length_s - 1e-9)
         marks = [round((start + (end - start) * i / parts) * US_PER_S) for i in range(parts + 1)]
-        windows += [
-            (scene, a / US_PER_S, b / US_PER_S) for a, b in zip(marks, marks[1:], strict=False)
-        ]
+        windows += [(scene, a / US_PER_S, b / US_PER_S) for a, b in pairwise(marks)]
     return windows
 
 

@@ -6,9 +6,8 @@ A voice detector alone calls dog barks, pigs and drones speech, and a tagger alo
 Legend: T samples, P YAMNet patches, C = 521 classes.
 """
 
-import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +15,14 @@ from pydantic import Field
 
 from models.timeline import AUDIO48_HZ, AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.levels import loudness_lufs
 from tasks.media import read_audio
 from tasks.weights import fingerprint, locate
 from tasks.yamnet import PATCH_HOP_S, PATCH_S, SPEECH_CLASSES, Yamnet, load_yamnet
 
-if TYPE_CHECKING:
-    from pyloudnorm import Meter
-
 Span = dict[str, float]
 """A span of the clip: {"start_s", "end_s"}, seconds from the clip's start."""
 
-LOUDNESS_BLOCK_S = 0.4
-LOUDNESS_HOP_S = 0.1
 SILENCE_FRAME_S = 0.02
 
 
@@ -94,7 +89,7 @@ def listen(
     speech_s = float(sum(span["end_s"] - span["start_s"] for span in spans))
     score = speech_score(scores, yamnet.class_names, spans)
     heard = {
-        "loudness_lufs": integrated_loudness_lufs(audio48, AUDIO48_HZ),
+        "loudness_lufs": loudness_lufs(audio48[None], AUDIO48_HZ),
         "peak_dbfs": peak_dbfs(audio48),
         "silence_ratio": silence_ratio(audio48, AUDIO48_HZ, config.silence_dbfs),
         "speech_s": speech_s,
@@ -160,32 +155,6 @@ def top_tags(
     ]
 
 
-def integrated_loudness_lufs(audio: NDArray[np.float32], rate_hz: int) -> float | None:
-    """Gated loudness of mono audio (T,) after ITU-R BS.1770-4, in LUFS; None where all is gated.
-
-    Audio shorter than a 400 ms block is repeated until it fills one. An incomplete block at the
-    end is left out, as the recommendation says; pyloudnorm alone would count it as too quiet.
-    """
-    block, hop = round(LOUDNESS_BLOCK_S * rate_hz), round(LOUDNESS_HOP_S * rate_hz)
-    if len(audio) == 0:
-        return None
-    if len(audio) < block:
-        audio = np.tile(audio, -(-block // len(audio)))[:block]
-    whole = block + (len(audio) - block) // hop * hop
-    # pyloudnorm takes the mean of no block here, and warns.
-    if not np.any(audio[:whole]):
-        return None
-    loudness = float(_meter(rate_hz).integrated_loudness(audio[:whole].astype(np.float64)))
-    return loudness if np.isfinite(loudness) else None
-
-
-@functools.cache
-def _meter(rate_hz: int) -> "Meter":
-    from pyloudnorm import Meter
-
-    return Meter(rate_hz, block_size=LOUDNESS_BLOCK_S)
-
-
 def peak_dbfs(audio: NDArray[np.float32]) -> float | None:
     """Sample peak of audio (T,) in dBFS; None where every sample is zero."""
     peak = float(np.max(np.abs(audio), initial=0.0))
@@ -223,5 +192,5 @@ STAGE = Stage(
     outputs=(Output("listens", key="clip_id"), Output("tags", key="clip_id")),
     run=listen_shard,
     weights=weights,
-    title="listening for speech and sounds",
+    title="listen",
 )

@@ -133,5 +133,5 @@ STAGE = Stage(
     ),
     run=look_shard,
     weights=weights,
-    title="looking at the picture",
+    title="look at the picture",
 )

@@ -269,5 +269,5 @@ STAGE = Stage(
     outputs=(Output("phonemes", key="clip_id"),),
     run=phonemize_shard,
     weights=weights,
-    title="finding phonemes",
+    title="find phonemes",
 )

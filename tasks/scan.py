@@ -13,39 +13,11 @@ from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 
-MEDIA_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".avi",
-        ".flac",
-        ".flv",
-        ".g722",
-        ".m2ts",
-        ".m4a",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".ts",
-        ".vob",
-        ".wav",
-        ".webm",
-        ".wma",
-        ".wmv",
-    ]
+VIDEO_SUFFIXES = (
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv"
 )
+AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wma"
+MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
 MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript")
 SIDECAR_SUFFIX = ".txt"
 LISTING = pa.schema(

@@ -454,5 +454,5 @@ STAGE = Stage(
     outputs=(Output("transcripts", key="clip_id"), Output("words", key="clip_id")),
     run=transcribe_shard,
     weights=weights,
-    title="transcribing speech",
+    title="transcribe speech",
 )
