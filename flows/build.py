@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -85,6 +86,15 @@ def report_step(session: Session) -> Path:
     path = report_task(session.workspace, session.recipe.name)
     session.progress.end(bar, f"  write the report: {path.name}")
     return path
+
+
+def start_engine() -> None:
+    """Starts the embedded Prefect server, or reaches the one that the environment names.
+
+    Raises whatever Prefect raises where that server does not answer.
+    """
+    with get_client(sync_client=True) as client:
+        client.hello()
 
 
 def embedded(step: Flow[..., Any], workers: int) -> Flow[..., Any]:

@@ -118,7 +118,7 @@ def run_train(
         _rows(
             workspace,
             "SELECT checkpoint_id, preset, parameters, steps, first_loss, last_loss "
-            "FROM checkpoints JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY run_id",
+            "FROM checkpoints c JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY c.run_id",
             [job.load().configs["train"].dataset],
         ),
         title="checkpoints",
@@ -207,8 +207,12 @@ def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: boo
             console.say_lines(["Nothing to do: every stage is up to date."])
         return False
     use_embedded_prefect(Workspace.at(job.workspace))
-    from flows import build
+    with Progress(job.quiet) as progress:
+        bar = progress.add("start the flow engine", 1)
+        from flows import build
 
+        build.start_engine()
+        progress.end(bar, "  start the flow engine: ready")
     run: Callable[[Job], Any] = build.embedded(getattr(build, flow), job.workers)
     run(job)
     return True
@@ -233,7 +237,8 @@ def _summarise(
         return
     console.say_lines([f"\nReport: {page}", "\nThree questions to the catalog:"])
     for query in EXAMPLE_QUERIES:
-        console.say_lines([f"  # {query.title}", f'  talkies catalog sql "{query.sql}"'])
+        sql = " ".join(query.sql.split())
+        console.say_lines([f"  # {query.title}", f'  talkies catalog sql "{sql}"'])
 
 
 def _rows(workspace: Workspace, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from storage.settings import Settings
 from storage.workspace import Workspace
 
+FILE_WIDTH = 10_000
 DONE, FAILED, USAGE, REJECTS = 0, 1, 2, 3
 
 WorkspaceOption = Annotated[
@@ -50,8 +51,8 @@ def workers_of(option: int | None) -> int:
 
 
 def out() -> Console:
-    """The console of the output stream."""
-    return Console()
+    """The console of the output stream; rows are not wrapped where nobody's terminal is."""
+    return Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
 
 
 def say_json(value: Any) -> None:

@@ -54,6 +54,10 @@ class Progress:
         """A new bar."""
         return self.bars.add_task(title, total=total, note="")
 
+    def say(self, line: str) -> None:
+        """Prints a line above the bars."""
+        self.bars.console.print(line, highlight=False)
+
     def show(self, bar: TaskID, done: float, note: str = "", total: float | None = None) -> None:
         """Moves a bar."""
         self.bars.update(bar, completed=done, note=note, total=total)

@@ -17,6 +17,7 @@ from storage.runs import Run, begin_run, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
+from tasks.scan import STAGE as SCAN
 from tasks.scan import list_folder
 
 
@@ -40,7 +41,7 @@ class Session:
 
     def plan(self, stage: Stage) -> Pending:
         """What a stage has to do."""
-        return self.catalog.plan(stage, self.config(stage))
+        return _plan(self.catalog, self.recipe, stage)
 
     def datasets(self) -> set[str]:
         """The ids of all dataset versions."""
@@ -101,7 +102,7 @@ def open_session(job: Job) -> Iterator[Session]:
         return
     recipe, workspace = job.load(), Workspace.at(job.workspace)
     with workspace.make().writing(), Catalog(workspace) as catalog:
-        show_source(catalog, recipe)
+        _sweep(workspace, catalog)
         run = begin_run(catalog, " ".join(["talkies", *sys.argv[1:]]), recipe.as_json())
         pool, status = Workers(job.workers), "failed"
         session = Session(workspace, recipe, catalog, pool, run, Progress(job.quiet))
@@ -117,9 +118,17 @@ def open_session(job: Job) -> Iterator[Session]:
             shutil.rmtree(workspace.path(f"scratch/runs/{run.run_id}"), ignore_errors=True)
 
 
-def show_source(catalog: Catalog, recipe: Recipe) -> None:
-    """Lets the catalog see the recipe's source folder as the relation `listing`."""
-    catalog.connection.register("listing", list_folder(recipe.configs["scan"]))
+def _plan(catalog: Catalog, recipe: Recipe, stage: Stage) -> Pending:
+    config = recipe.configs[stage.name]
+    if stage is SCAN:
+        catalog.connection.register("listing", list_folder(config))
+    return catalog.plan(stage, config)
+
+
+def _sweep(workspace: Workspace, catalog: Catalog) -> None:
+    """Clears what killed runs left; whoever holds the writer lock is the only one alive."""
+    shutil.rmtree(workspace.path("scratch/runs"), ignore_errors=True)
+    catalog.connection.execute("UPDATE lake.runs SET status = 'killed' WHERE status = 'running'")
 
 
 def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) -> list[Pending]:
@@ -131,6 +140,5 @@ def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) 
         with workspace.make().writing(), Catalog(workspace):
             pass
     with Catalog(workspace, read_only=True) as catalog:
-        show_source(catalog, recipe)
-        plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
+        plans = [_plan(catalog, recipe, stage) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]

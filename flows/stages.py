@@ -42,6 +42,7 @@ def run_stage(session: Session, stage: Stage) -> None:
     plan = session.plan(stage)
     if plan.gone:
         session.catalog.retire(stage)
+        session.progress.say(f"  {stage.title}: {plan.gone} items are gone from the source")
     if not plan.items:
         return
     WORKERS.set(session.workers)

@@ -384,7 +384,7 @@ TABLES: dict[str, Table] = {
             C("fingerprint", STRING, "Hash of stage version, configuration and weights.", "", ""),
             C("input_hash", STRING, "Hash of every input column that the stage read.", "", ""),
             C("status", STRING, "done or rejected.", "", "done"),
-            C("cpu_s", DOUBLE, "CPU seconds.", "s", "0.4", volatile=True),
+            C("cpu_s", DOUBLE, "CPU seconds of the worker itself.", "s", "0.4", volatile=True),
         ),
         Table(
             "runs",
@@ -399,9 +399,9 @@ TABLES: dict[str, Table] = {
             C("started_at", TIME, "Start.", "UTC", volatile=True),
             C("finished_at", TIME, "End; NULL while it runs or when it was killed.", "UTC", "",
               True, True),
-            C("status", STRING, "running, done or failed.", "", "done", volatile=True),
+            C("status", STRING, "running, done, failed or killed.", "", "done", volatile=True),
             C("wall_s", DOUBLE, "Wall seconds.", "s", "240", True, True),
-            C("cpu_s", DOUBLE, "CPU seconds of all processes.", "s", "400", True, True),
+            C("cpu_s", DOUBLE, "CPU seconds of flow and workers.", "s", "400", True, True),
             ),
         ),
     )
@@ -471,7 +471,7 @@ VIEWS: dict[str, View] = {
                 "stage": "Stage.",
                 "items": "Items it has finished, rejected ones among them.",
                 "rejected": "Items it could not process.",
-                "cpu_s": "CPU seconds (s).",
+                "cpu_s": "CPU seconds of the workers, decoding children aside (s).",
             },
         ),
         View(

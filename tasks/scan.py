@@ -72,6 +72,10 @@ def list_folder(config: ScanConfig) -> pa.Table:
             path = Path(folder) / name
             if path.suffix.lower() in MEDIA_SUFFIXES and _stays_inside(path, root):
                 rows.append(_listed(path, manifest.get(str(path), {})))
+    if not rows:
+        # An archive whose disk is not mounted is an empty folder; taking it for one whose files
+        # were all removed would drop everything that was made of them.
+        raise ValueError(f"source folder {root}: no media file in it; is its disk mounted?")
     rows.sort(key=lambda row: row["uri"])
     return pa.Table.from_pylist(rows, schema=LISTING)
 

@@ -99,6 +99,9 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
     flac = Path(out.folder) / f"take-{item['take']}.flac"
     _write_flac(flac, audio)
     film = _mux(item, checkpoint, flac, out)
+    # The picture may end inside a frame of the 10 fps grid; the film's own length is the truth.
+    audio = audio[:, : count(film["video_s"], AUDIO_HZ)]
+    _write_flac(flac, audio)
     generation_id = hash_of(
         "generation",
         item["source_id"],
