@@ -6,11 +6,10 @@ Legend: F frames, H height, W width, D channels.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.rejects import Rejected
@@ -22,16 +21,17 @@ IMAGE_EXTRACTOR = "efficientnet_lite0"
 MOTION_EXTRACTOR = "motion"
 VERSION = 1
 
+# Small batches of channels-last images stay in the cache: 12 ms a frame on one core, against 28 ms
+# for batches of 32 planar ones.
+BATCH_FRAMES = 4
+
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Image features (F, D) of RGB frames (F, H, W, 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookConfig:
-    """How frames are batched; features themselves have no setting."""
-
-    batch_frames: Annotated[int, Field(ge=1)] = 32
-    """Frames of one clip that go through the network at once; bounds memory."""
+    """Looking has no settings: the networks decide all."""
 
 
 def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardResult:
@@ -47,7 +47,7 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
                 f"clip {item['item_id']}: no frame between {start_s} s and {end_s} s",
                 {"frames10": len(frames10), "frames25": len(frames25)},
             )
-        arrays = look(frames10, frames25, load_embedder(config.batch_frames))
+        arrays = look(frames10, frames25, load_embedder())
         return {
             "features": [
                 {
@@ -84,7 +84,7 @@ def look(
 
 
 @functools.cache
-def load_embedder(batch_frames: int) -> Embed:
+def load_embedder() -> Embed:
     """EfficientNet-Lite0 on the CPU, loaded once per process, on one thread.
 
     Batches hold frames of one clip only, so that a clip's features never depend on its neighbours.
@@ -95,13 +95,15 @@ def load_embedder(batch_frames: int) -> Embed:
 
     torch.set_num_threads(1)
     state = torch.load(locate(IMAGE_EXTRACTOR), map_location="cpu", weights_only=True)
-    model = build_efficientnet_lite0(state)
+    # nn.Module.to takes memory_format too, but its stubs do not say so.
+    model: Any = build_efficientnet_lite0(state)
+    model = model.to(memory_format=torch.channels_last)
 
     def embed_frames(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = []
         with torch.inference_mode():
-            for first in range(0, len(frames), batch_frames):
-                batch = np.ascontiguousarray(frames[first : first + batch_frames])
+            for first in range(0, len(frames), BATCH_FRAMES):
+                batch = np.ascontiguousarray(frames[first : first + BATCH_FRAMES])
                 images = torch.from_numpy(batch).permute(0, 3, 1, 2)  # (B, 3, H, W)
                 parts.append(embed(model, images).numpy())
         return np.concatenate(parts).astype(np.float32, copy=False)
