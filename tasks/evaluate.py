@@ -58,8 +58,9 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
         samples = read_samples(out.workspace, item["shard_refs"], split)
         for number, sample in enumerate(samples):
             out.report(number, len(samples), f"flow loss, {split}")
-            note("flow_matching_loss", "", sample["task"], split, held_out_loss(
-                checkpoint, sample, config))  # fmt: skip
+            loss = held_out_loss(checkpoint, sample, config)
+            note("flow_matching_loss", "", sample["task"], split, loss)
+            note("zero_prediction_loss", "", sample["task"], split, zero_loss(sample))
     for clip in item["_held_out"] or []:
         for metric, value in codec_score(checkpoint, out.workspace, clip).items():
             note(f"codec_{metric}", "dB", clip["task"], clip["split"], value)
@@ -105,6 +106,14 @@ def held_out_loss(checkpoint: Checkpoint, sample: Sample, config: EvaluateConfig
     return float(result.loss)
 
 
+def zero_loss(sample: Sample) -> float:
+    """The flow-matching loss of a model that predicts nothing: the control beside the score.
+
+    The target is x_1 - x_0 with x_0 ~ N(0, I), so its mean square is that of the latents plus one.
+    """
+    return float(np.mean(np.square(sample["latents"]))) + 1.0
+
+
 def codec_score(
     checkpoint: Checkpoint, workspace_root: str, clip: dict[str, Any]
 ) -> dict[str, float]:
@@ -130,7 +139,7 @@ def interval(scores: Iterable[float], config: EvaluateConfig) -> tuple[float, fl
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
-    version=1,
+    version=2,
     config=EvaluateConfig,
     items="""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.hours * 3600 AS cost_s,

@@ -14,7 +14,8 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace, write_atomically
-from tasks.mix import picture_rows
+from tasks.mix_plan import picture_rows
+from tasks.scan import BELOW_FOLDER
 
 SPLITS = ("train", "validation", "test")
 SHARD_ITEMS = 512
@@ -127,7 +128,7 @@ def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
     pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ITEMS)
     data = sink.getvalue()
     ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
-    path = Workspace(Path(workspace_root)).path(ref)
+    path = Workspace.at(workspace_root).path(ref)
     if not path.exists():
         write_atomically(path, data)
     return ref
@@ -163,7 +164,7 @@ def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MEMBERS = """
+MEMBERS = f"""
     WITH said AS (
         SELECT clip_id, list(struct_pack(phoneme, start_s, end_s) ORDER BY position) AS phonemes
         FROM phonemes GROUP BY clip_id
@@ -205,7 +206,7 @@ MEMBERS = """
         LEFT JOIN features mo ON mo.clip_id = c.picture_clip_id AND mo.extractor = 'motion'
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
-                      AND ($folder = '' OR starts_with(f.uri, $folder || '/')))
+                      AND ($folder = '' OR {BELOW_FOLDER}))
     )
 """
 

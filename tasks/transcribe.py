@@ -5,10 +5,8 @@ words is spoken. Doubtful texts are flagged and kept; gates further down decide 
 """
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,14 +17,22 @@ from pydantic import Field
 from models.timeline import AUDIO_HZ
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.align_words import (
+    Span,
+    Word,
+    aligned_words,
+    joined_pieces,
+    match_ratio,
+    normalised,
+    ordered_words,
+    trimmed_words,
+)
+from tasks.hallucination import has_invented_phrase, outside_ratio, repeated_words
 from tasks.media import read_audio
 from tasks.weights import MissingWeight, locate_whisper, whisper_fingerprint
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
-
-Span = dict[str, float]
-"""A span of the clip: {"start_s", "end_s"}, seconds from the clip's start."""
 
 FLAGS: dict[str, str] = {
     "no_speech": "Whisper itself doubts that there is speech.",
@@ -39,26 +45,6 @@ FLAGS: dict[str, str] = {
     "differs": "The shipped transcript and the recognised words hardly agree.",
 }
 """Signs of an invented text, in the order in which they are stored."""
-
-INVENTED_PHRASES = (
-    "thank you for watching",
-    "thanks for watching",
-    "thank you so much for watching",
-    "please subscribe",
-    "like and subscribe",
-    "see you in the next video",
-    "subtitles by",
-    "captions by",
-    "transcribed by",
-    "amara org",
-)
-MIN_WORD_S = 0.04
-"""No word is shorter: one audio latent at 25 Hz."""
-MIN_RUN_WORD_S = 0.08
-"""Less room than this for each unrecognised word, and a neighbour shares its time with it."""
-SPEECH_MARGIN_S = 0.2
-LONGEST_REPEATED_WORDS = 8
-UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +78,6 @@ class TranscribeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word with its times in seconds from the clip's start; score None where interpolated."""
-
-    word: str
-    start_s: float
-    end_s: float
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Heard:
     """What Whisper recognised in a clip."""
 
@@ -128,9 +104,10 @@ def transcribe_shard(shard: ShardRef, out: ShardTarget, config: TranscribeConfig
         model = load_whisper(config.model, config.device, config.compute_type)
         heard = recognise(model, audio[0], item["speech_spans"], config)
         clip_id = item["item_id"]
-        if not heard.words and not item["transcript"]:
+        shipped = " ".join((item["transcript"] or "").split())
+        if not heard.words and not shipped:
             raise Rejected("no_speech", f"clip {clip_id}: {config.model} recognised no word")
-        row, words = transcript_of(heard, item["transcript"], item["speech_spans"], config)
+        row, words = transcript_of(heard, shipped, item["speech_spans"], config)
         return {
             "transcripts": [{"clip_id": clip_id, **row}],
             "words": [{"clip_id": clip_id, **word} for word in words],
@@ -217,8 +194,9 @@ def transcript_of(
     """
     words, text, match = list(heard.words), heard.text, None
     if shipped:
-        words = aligned_words(shipped.split(), heard.words, spans)
-        text, match = " ".join(shipped.split()), match_ratio(shipped.split(), heard.words)
+        tokens = shipped.split()
+        words = aligned_words(tokens, heard.words, spans)
+        text, match = " ".join(tokens), match_ratio(tokens, heard.words)
     row = {
         "text": text,
         "language": heard.language,
@@ -250,7 +228,6 @@ def flags_of(
     Whisper's doubts about its own text do not count against a shipped text.
     """
     words = [normalised(word.word) for word in heard.words]
-    plain = f" {' '.join(words)} "
     spoken_s = sum(word.end_s - word.start_s for word in heard.words)
     own = match is None
     fired = {
@@ -260,7 +237,7 @@ def flags_of(
         "repetition": repeated_words(words) >= config.min_repeated_words,
         "too_fast": sum(map(len, words)) > config.max_chars_per_s * spoken_s,
         "outside_speech": outside_ratio(heard.words, spans) > config.max_outside_ratio,
-        "phrase": own and any(f" {phrase} " in plain for phrase in INVENTED_PHRASES),
+        "phrase": own and has_invented_phrase(words),
         "differs": _above(config.min_match_ratio, match),
     }
     return [name for name in FLAGS if fired[name]]
@@ -268,167 +245,6 @@ def flags_of(
 
 def _above(value: float | None, limit: float | None) -> bool:
     return value is not None and limit is not None and value > limit
-
-
-def repeated_words(words: Sequence[str]) -> int:
-    """Most words covered by one phrase of up to eight words said at least three times in a row."""
-    most = 0
-    for size in range(1, LONGEST_REPEATED_WORDS + 1):
-        equal = 0  # words in a row that equal the word one phrase earlier
-        for index in range(size, len(words)):
-            equal = equal + 1 if words[index] == words[index - size] else 0
-            times = 1 + equal // size
-            if times >= 3:
-                most = max(most, times * size)
-    return most
-
-
-def outside_ratio(words: Sequence[Word], spans: Sequence[Span]) -> float:
-    """Share of words whose middle lies more than 0.2 s outside every speech span; 0 for none."""
-
-    def is_outside(word: Word) -> bool:
-        middle_s = (word.start_s + word.end_s) / 2
-        return not any(
-            span["start_s"] - SPEECH_MARGIN_S <= middle_s <= span["end_s"] + SPEECH_MARGIN_S
-            for span in spans
-        )
-
-    return sum(map(is_outside, words)) / len(words) if words else 0.0
-
-
-def joined_pieces(pieces: Sequence[Word], language: str) -> list[Word]:
-    """Words as written between spaces; Whisper times "cold" and "-hearted" apart."""
-    words: list[Word] = []
-    for piece in pieces:
-        text = piece.word.strip()
-        if not text:
-            continue
-        follows = words and not piece.word.startswith(" ") and language not in UNSPACED_LANGUAGES
-        if follows:
-            last = words.pop()
-            score = min(last.score or 0.0, piece.score or 0.0)
-            words.append(Word(last.word + text, last.start_s, piece.end_s, score))
-        else:
-            words.append(replace(piece, word=text))
-    return words
-
-
-def trimmed_words(words: Sequence[Word], spans: Sequence[Span]) -> list[Word]:
-    """Words without the silence at their ends, which Whisper gives to the word beside a pause.
-
-    A word that touches no speech span keeps its times.
-    """
-    trimmed: list[Word] = []
-    for word in words:
-        inside = [s for s in spans if s["start_s"] < word.end_s and s["end_s"] > word.start_s]
-        if inside:
-            start_s = max(word.start_s, inside[0]["start_s"])
-            word = replace(word, start_s=start_s, end_s=min(word.end_s, inside[-1]["end_s"]))
-        trimmed.append(word)
-    return trimmed
-
-
-def ordered_words(words: Sequence[Word], duration_s: float) -> list[Word]:
-    """Words whose times do not overlap, lie in [0, duration_s] and last at least MIN_WORD_S.
-
-    A word that is too short first takes room from the pause before it. Where a clip is too short
-    for so many words, they share it evenly.
-    """
-    least_s = min(MIN_WORD_S, duration_s / max(1, len(words)))
-    times: list[list[float]] = []
-    previous_s = 0.0
-    for word in words:
-        end_s = max(word.end_s, previous_s + least_s)
-        start_s = max(previous_s, min(word.start_s, end_s - least_s))
-        times.append([start_s, max(end_s, start_s + least_s)])
-        previous_s = times[-1][1]
-    limit_s = duration_s
-    for pair in reversed(times):
-        pair[1] = min(pair[1], limit_s)
-        pair[0] = max(0.0, min(pair[0], pair[1] - least_s))
-        limit_s = pair[0]
-    return [
-        replace(word, start_s=start_s, end_s=end_s)
-        for word, (start_s, end_s) in zip(words, times, strict=True)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Words that share one stretch of time."""
-
-    tokens: tuple[str, ...]
-    start_s: float
-    end_s: float
-    score: float | None
-
-    def joined(self, after: "_Run") -> "_Run":
-        return _Run(self.tokens + after.tokens, self.start_s, after.end_s, None)
-
-    def words(self) -> list[Word]:
-        sizes = [max(1, len(normalised(token))) for token in self.tokens]
-        edges = np.concatenate([[0.0], np.cumsum(sizes) / sum(sizes)])
-        times = self.start_s + edges * (self.end_s - self.start_s)
-        times[-1] = self.end_s
-        return [
-            Word(token, float(start_s), float(end_s), self.score)
-            for token, start_s, end_s in zip(self.tokens, times[:-1], times[1:], strict=True)
-        ]
-
-
-def aligned_words(
-    tokens: Sequence[str], heard: Sequence[Word], spans: Sequence[Span]
-) -> list[Word]:
-    """Words of a shipped text with the times of the recognised words that they match.
-
-    A word that was recognised keeps its time and score. Others share, by their letters, the time of
-    the words that were recognised in their place, or the pause where none was.
-    """
-    first_s = spans[0]["start_s"] if spans else 0.0
-    last_s = spans[-1]["end_s"] if spans else first_s + MIN_RUN_WORD_S * len(tokens)
-    runs: list[_Run] = []
-    for tag, i1, i2, j1, j2 in _matcher(tokens, heard).get_opcodes():
-        if tag == "equal":
-            pairs = zip(tokens[j1:j2], heard[i1:i2], strict=True)
-            runs += [_Run((token,), w.start_s, w.end_s, w.score) for token, w in pairs]
-        elif tag == "replace":
-            runs.append(_Run(tuple(tokens[j1:j2]), heard[i1].start_s, heard[i2 - 1].end_s, None))
-        elif tag == "insert":
-            start_s = heard[i1 - 1].end_s if i1 else min([first_s, *[w.start_s for w in heard[:1]]])
-            end_s = heard[i1].start_s if i1 < len(heard) else max(last_s, start_s)
-            runs.append(_Run(tuple(tokens[j1:j2]), start_s, end_s, None))
-    return [word for run in _with_room(runs) for word in run.words()]
-
-
-def _with_room(runs: Sequence[_Run]) -> list[_Run]:
-    """Runs of which none is too short for its words: such a one joins the run beside it."""
-    roomy: list[_Run] = []
-    for run in runs:
-        if roomy and (_is_tight(run) or _is_tight(roomy[-1])):
-            roomy[-1] = roomy[-1].joined(run)
-        else:
-            roomy.append(run)
-    return roomy
-
-
-def _is_tight(run: _Run) -> bool:
-    return run.score is None and run.end_s - run.start_s < MIN_RUN_WORD_S * len(run.tokens)
-
-
-def match_ratio(tokens: Sequence[str], heard: Sequence[Word]) -> float:
-    """Share of the shipped words that were recognised as they are, in order."""
-    blocks = _matcher(tokens, heard).get_matching_blocks()
-    return sum(block.size for block in blocks) / max(1, len(tokens))
-
-
-def _matcher(tokens: Sequence[str], heard: Sequence[Word]) -> SequenceMatcher[str]:
-    left, right = [normalised(w.word) for w in heard], [normalised(token) for token in tokens]
-    return SequenceMatcher(None, left, right, autojunk=False)
-
-
-def normalised(word: str) -> str:
-    """A word as it is compared: lower case, letters and digits of any script, inner spaces kept."""
-    return re.sub(r"[\W_]+", " ", word.casefold().replace("'", "")).strip()
 
 
 def weights(config: TranscribeConfig) -> dict[str, str]:

@@ -1,14 +1,17 @@
+import errno
 import hashlib
 from fractions import Fraction
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pytest
 import soundfile
 
 from storage.rejects import Rejected
-from tasks.mux import Mark, mark_text, mux, read_mark
+from tasks.mark import Mark, mark_text, read_mark
+from tasks.mux import mux
 from tasks.sandbox import Limits, close_zygotes, run_limited
 
 RATE_HZ = 16_000
@@ -17,7 +20,7 @@ MARK = Mark('tiny "ab<12>" & more', 7)
 
 def film(path, fps=Fraction(25), frames=75, codec="libx264", start_s=0.0, uneven=False, sound=()):
     """A picture that changes with every frame; H.264 with B-frames, so that it has an edit list."""
-    tick = 65_535 if codec == "mpeg4" else 90_000
+    tick = {"mpeg4": 65_535, "mpeg2video": int(fps)}.get(codec, 90_000)
     with av.open(str(path), "w") as out:
         video: Any = out.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
@@ -97,6 +100,8 @@ def test_a_click_at_one_second_is_heard_at_one_second(tmp_path, name):
         ("a.webm", "libvpx", ".mkv"),
         ("a.ts", "libx264", ".mkv"),
         ("a.avi", "mpeg4", ".mkv"),
+        ("a.mp4", "libsvtav1", ".mp4"),
+        ("a.mpg", "mpeg2video", ".mkv"),
     ],
 )
 def test_the_container_follows_the_source_and_keeps_its_picture(tmp_path, name, codec, suffix):
@@ -225,6 +230,42 @@ def test_a_source_without_picture_or_that_is_no_media_is_rejected(tmp_path):
             mux(tmp_path / name, click(), RATE_HZ, tmp_path / "out.mp4", MARK)
         assert caught.value.reason == reason
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_picture_that_no_container_here_takes_is_rejected_by_its_codec(tmp_path):
+    source = film(tmp_path / "a.asf", frames=10, codec="wmv2")
+    with pytest.raises(Rejected, match=r"a\.asf: its wmv2 picture cannot be copied") as caught:
+        mux(source, click(), RATE_HZ, tmp_path / "out.mp4", MARK)
+    assert caught.value.reason == "unsupported"
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_file_that_cannot_be_read_on_is_rejected_as_damaged(tmp_path, monkeypatch):
+    def break_off(container, streams):
+        yield from list(container.demux(*streams))[:5]
+        raise av.error.InvalidDataError(1094995529, "Invalid data found")
+
+    source = film(tmp_path / "source.mp4")
+    monkeypatch.setattr("tasks.mux_check.demuxed", break_off)
+    with pytest.raises(Rejected, match=r"source\.mp4: its picture cannot be read on") as caught:
+        mux(source, click(), RATE_HZ, tmp_path / "out.mp4", MARK)
+    assert caught.value.reason == "damaged"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        av.error.OSError(errno.ENOSPC, "No space left on device"),
+        av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_a_full_disk_or_memory_is_not_the_film_s_fault(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("tasks.mux._write", fail)
+    with pytest.raises(type(error)):
+        mux(film(tmp_path / "source.mp4"), click(), RATE_HZ, tmp_path / "out.mp4", MARK)
 
 
 def test_a_soundtrack_that_cannot_be_one_is_a_caller_s_mistake(tmp_path):
