@@ -92,7 +92,17 @@ class Catalog:
             raise CatalogMissing(
                 f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
             )
+        if read_only and workspace.catalog_path.stat().st_size == 0:
+            raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
         self.connection = duckdb.connect(config=dict(OFFLINE))
+        try:
+            self._attach(read_only)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _attach(self, read_only: bool) -> None:
+        workspace = self.workspace
         for name in EXTENSIONS:
             self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
         options = "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'"
@@ -160,7 +170,7 @@ class Catalog:
                 hashed AS (SELECT items.*, sha256(to_json(struct_pack({packed}))::VARCHAR)
                                   AS _input_hash FROM items),
                 cut AS (SELECT *, floor((sum(cost_s) OVER (ORDER BY item_id) - cost_s)
-                                  / $_shard_s)::INTEGER AS _shard FROM hashed)
+                                  / $_shard_s)::BIGINT AS _shard FROM hashed)
                 SELECT cut.*, $_fingerprint AS _fingerprint,
                        done.item_id IS NULL AS _pending
                 FROM cut LEFT JOIN lake.progress AS done

@@ -58,7 +58,8 @@ def pack_features(workspace_root: str | Path, rows: Iterable[dict[str, Any]]) ->
 
 
 def _half(row: dict[str, Any]) -> np.ndarray:
-    array = np.ascontiguousarray(row["_array"], dtype=np.float16)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(row["_array"], dtype=np.float16)
     if not np.isfinite(array).all():
         raise ValueError(f"clip {row['clip_id']}: {row['extractor']} has NaN or overflows fp16")
     return array

@@ -1,21 +1,43 @@
-"""SQL for people: read-only, fenced into the workspace, with limits."""
+"""SQL for people: read-only, fenced into the workspace, with limits.
 
+Two fences stand one behind the other. DuckDB's own settings keep its file system inside the
+workspace and its configuration locked. They do not bind functions of extensions with a file access
+of their own (`sqlite_scan` opens any file) nor what EXPLAIN ANALYZE runs, so a statement is parsed
+first, by DuckDB itself, and passes only as one SELECT that calls no table function but those of
+ALLOWED_FUNCTIONS. Quotes, comments and case make no difference to a parsed name.
+"""
+
+import json
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from storage.catalog import Catalog
+from storage.catalog import OFFLINE, Catalog
 from storage.workspace import Workspace
 
-ALLOWED = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-OUTSIDE = re.compile(
-    r"\b(read_\w+|parquet_\w+|glob|sniff_csv|query|query_table|getenv|duckdb_secrets|which_secret"
-    r"|sqlite_\w+|ducklake_\w+|\w*_scan)\s*\(",
-    re.IGNORECASE,
+ALLOWED_FUNCTIONS = frozenset(
+    {
+        "unnest",
+        "range",
+        "generate_series",
+        "json_each",
+        "json_tree",
+        "duckdb_columns",
+        "duckdb_functions",
+        "duckdb_tables",
+        "duckdb_types",
+        "duckdb_views",
+        "snapshots",
+        "table_info",
+    }
 )
+EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
+BATCH_ROWS = 10_000
 
 
 class Refused(ValueError):
@@ -24,11 +46,19 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SqlLimits:
-    """What one query may use."""
+    """What one query may use.
+
+    Attributes:
+        memory: of DuckDB's buffers; text that is built within one row is not counted by it.
+        timeout_s: wall seconds.
+        threads: of DuckDB.
+        result_bytes: size of the result as an Arrow table.
+    """
 
     memory: str = "2GB"
     timeout_s: float = 60.0
     threads: int = 2
+    result_bytes: int = 1 << 30
 
 
 def read_only_query(sql: str, workspace: Workspace, limits: SqlLimits | None = None) -> pa.Table:
@@ -39,23 +69,52 @@ def read_only_query(sql: str, workspace: Workspace, limits: SqlLimits | None = N
     DuckDB's own words for SQL that it does not understand.
     """
     limits = limits or SqlLimits()
+    with duckdb.connect(config=dict(OFFLINE)) as parser:
+        _check(parser, sql)
     with Catalog(workspace, read_only=True) as catalog:
-        _check(catalog.connection, sql)
         _fence(catalog.connection, workspace, limits)
         return _timed(catalog.connection, sql, limits)
 
 
-def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+def _check(parser: duckdb.DuckDBPyConnection, sql: str) -> None:
     try:
-        statements = connection.extract_statements(sql)
+        statements = parser.extract_statements(sql)
     except duckdb.Error as error:
-        raise Refused(_first_line(error)) from None
+        raise Refused(_one_line(error)) from None
     if len(statements) != 1:
         raise Refused(f"{len(statements)} statements; give one SELECT")
-    if statements[0].type not in ALLOWED:
-        raise Refused(f"{statements[0].type.name} is not allowed; the catalog is read-only here")
-    if match := OUTSIDE.search(sql):
-        raise Refused(f"{match.group(1)}() is not allowed; query the catalog's tables")
+    kind = statements[0].type
+    # The text itself is parsed again: a PRAGMA comes out of the statement as the SELECT behind it.
+    query = EXPLAIN.sub("", sql, count=1) if kind == duckdb.StatementType.EXPLAIN else sql
+    if (
+        kind
+        not in (duckdb.StatementType.EXPLAIN, duckdb.StatementType.SELECT)
+        != duckdb.StatementType.SELECT
+    ):
+        raise Refused(f"{kind.name} is not allowed; the catalog is read-only here")
+    answer = parser.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
+    try:
+        parsed = json.loads(answer)
+    except RecursionError:
+        raise Refused("the query is nested too deeply; make it flatter") from None
+    if parsed["error"] or len(parsed["statements"]) != 1:
+        raise Refused("only a SELECT, or EXPLAIN SELECT, is allowed; the catalog is read-only here")
+    for name in _table_functions(parsed):
+        if name not in ALLOWED_FUNCTIONS:
+            raise Refused(f"{name}() is not allowed; query the catalog's tables")
+
+
+def _table_functions(parsed: dict[str, Any]) -> Iterator[str]:
+    """The names of the table functions that a parsed statement calls, at any depth."""
+    left: list[Any] = [parsed]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "TABLE_FUNCTION":
+                yield str(node["function"]["function_name"]).lower()
+            left += node.values()
+        elif isinstance(node, list):
+            left += node
 
 
 def _fence(connection: duckdb.DuckDBPyConnection, workspace: Workspace, limits: SqlLimits) -> None:
@@ -75,19 +134,39 @@ def _fence(connection: duckdb.DuckDBPyConnection, workspace: Workspace, limits: 
 
 
 def _timed(connection: duckdb.DuckDBPyConnection, sql: str, limits: SqlLimits) -> pa.Table:
-    timer = threading.Timer(limits.timeout_s, connection.interrupt)
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        connection.interrupt()
+
+    timer = threading.Timer(limits.timeout_s, stop)
     timer.start()
     try:
-        return connection.execute(sql).to_arrow_table()
-    except duckdb.InterruptException:
-        raise Refused(f"stopped after {limits.timeout_s:g} s; narrow the query") from None
-    except duckdb.OutOfMemoryException:
-        raise Refused(f"needs more than {limits.memory} of memory; narrow the query") from None
-    except duckdb.Error as error:
-        raise Refused(_first_line(error)) from None
+        return _collected(connection.execute(sql).to_arrow_reader(BATCH_ROWS), limits)
+    # Behind the first batch Arrow carries DuckDB's errors, as OSError with their text.
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        text = _one_line(error)
+        if late.is_set():
+            text = f"stopped after {limits.timeout_s:g} s; narrow the query"
+        elif text.startswith("Out of Memory"):
+            text = f"needs more than {limits.memory} of memory; narrow the query"
+        raise Refused(text) from None
     finally:
         timer.cancel()
 
 
-def _first_line(error: Exception) -> str:
+def _collected(reader: pa.RecordBatchReader, limits: SqlLimits) -> pa.Table:
+    batches: list[pa.RecordBatch] = []
+    size_bytes = 0
+    for batch in reader:
+        size_bytes += batch.nbytes
+        if size_bytes > limits.result_bytes:
+            size = f"{limits.result_bytes >> 20} MiB"
+            raise Refused(f"the result is larger than {size}; narrow the query or aggregate")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split("\n\n")[0].split())

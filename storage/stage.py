@@ -178,7 +178,8 @@ def _reject(stage: str, item: dict[str, Any], reject: Rejected) -> dict[str, Any
         "item_id": item["item_id"],
         "uri": item.get("uri") or item.get("_uri"),
         "reason": reject.reason,
-        "message": reject.message,
+        # A path that is not UTF-8 may stand in the message; a table holds UTF-8 only.
+        "message": reject.message.encode("utf-8", "backslashreplace").decode(),
         "facts": json.dumps(reject.facts, sort_keys=True, default=str),
     }
 

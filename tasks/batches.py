@@ -31,8 +31,8 @@ class Batch:
 def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> Sample:
     """At most `length` latents of a sample, with what is seen and said in the same span.
 
-    The start is drawn from the generator on whole tenths of two seconds' fifths, where the 10 fps
-    and 25 Hz grids meet (every 0.2 s); without a generator the crop starts at 0.
+    The start is drawn from the generator among the times where the grids of 10 fps and 25 Hz meet,
+    every 0.2 s; without a generator the crop starts at 0.
     """
     total = sample["latents"].shape[0]
     if total <= length:

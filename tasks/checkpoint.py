@@ -46,7 +46,7 @@ def save_checkpoint(
     card = card | {"format": FORMAT, "model": dataclasses.asdict(model.config)}
     card["sha256"] = {name: sha256_file(folder / name) for name in (WEIGHTS, CODEC)}
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
-    checkpoint_id = hash_of("checkpoint", card["sha256"], canonical_json(card))
+    checkpoint_id = _id_of(card)
     ref = f"checkpoints/{checkpoint_id}"
     target = workspace.path(ref)
     if target.exists():
@@ -56,11 +56,16 @@ def save_checkpoint(
     return checkpoint_id, ref
 
 
+def _id_of(card: dict[str, Any]) -> str:
+    return hash_of("checkpoint", card["sha256"], canonical_json(card))
+
+
 def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """The model, codec and card of a checkpoint folder, with hashes checked.
 
     Raises FileNotFoundError naming a missing file, ValueError for a card that this version cannot
-    read, and Rejected("content_hash") where weights were changed after they were written.
+    read, and Rejected("content_hash") where weights, or a card whose `checkpoint_id` is given, were
+    changed after they were written.
     """
     from safetensors.torch import load_file
 
@@ -73,9 +78,11 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     card = json.loads((folder / CARD).read_text("utf-8"))
     if card.get("format") != FORMAT:
         raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
-    for name, wanted in card["sha256"].items():
-        if sha256_file(folder / name) != wanted:
+    for name in (WEIGHTS, CODEC):
+        if sha256_file(folder / name) != card["sha256"].get(name):
             raise Rejected("content_hash", f"checkpoint {folder}: {name} was changed")
+    if checkpoint_id and checkpoint_id != _id_of(card):
+        raise Rejected("content_hash", f"checkpoint {folder}: {CARD} was changed")
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     codec = MelPCA.from_state(load_file(folder / CODEC))

@@ -40,7 +40,8 @@ def local_path(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise Rejected("unreadable", f"{uri}: only local paths and file:// can be opened")
-    return unquote(parts.path)
+    # Bytes that are not UTF-8 become what `os.fsencode` turns back into them.
+    return unquote(parts.path, errors="surrogateescape")
 
 
 @contextmanager

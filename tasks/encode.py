@@ -92,18 +92,19 @@ def encode_shard(shard: ShardRef, out: ShardTarget, config: EncodeConfig) -> Sha
 
     def encode(item: dict[str, Any]) -> Rows:
         codec = load_codec(out.workspace, item["codec_ref"])
-        audio = torch.from_numpy(_whole_latents(_clip_audio(out.workspace, item)))
+        duration_s = round(item["end_s"] - item["start_s"], 6)
+        audio = _whole_latents(_clip_audio(out.workspace, item), duration_s)
         with torch.inference_mode():
-            latents = codec.encode(audio)[0].numpy()
+            latents = codec.encode(torch.from_numpy(audio))[0].numpy()
         row = {"clip_id": item["item_id"], "extractor": EXTRACTOR, "version": 1, "_array": latents}
         return {"features": [row]}
 
     return run_items(shard, out, encode)
 
 
-def _whole_latents(audio: np.ndarray) -> np.ndarray:
+def _whole_latents(audio: np.ndarray, duration_s: float) -> np.ndarray:
     """Audio (1, samples) cut or padded to the latents that its clip has by the rounding rule."""
-    latents = max(1, count(audio.shape[1] / AUDIO_HZ, LATENT_HZ))
+    latents = max(1, count(duration_s, LATENT_HZ))
     samples = latents * (AUDIO_HZ // LATENT_HZ)
     return np.pad(audio[:, :samples], ((0, 0), (0, max(0, samples - audio.shape[1]))))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,13 @@ def load_recipe(path: Path) -> Recipe:
         text = path.read_text("utf-8")
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror}; name a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path}: not YAML: {error}") from error
     try:
         fields = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {path}: not YAML: {error}") from error
+        what = " ".join(str(error).split())
+        raise RecipeError(f"recipe {path}: not YAML: {what}") from error
     if not isinstance(fields, dict):
         raise RecipeError(f"recipe {path}: give `name:` and sections such as `scan:`")
     return parse_recipe(fields, path)
@@ -59,7 +62,7 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
     where = f"recipe {path}"
     for key in fields:
         if key not in TOP:
-            raise RecipeError(f"{where}: there is no section `{key}`{_nearest(str(key), TOP)}")
+            raise RecipeError(f"{where}: there is no section `{key}`{_nearest(key, TOP)}")
     name = fields.get("name", path.stem)
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise RecipeError(f"{where}: name={name!r} must be letters, digits, - and _")
@@ -110,6 +113,8 @@ def _section(stage: str, section: Any, where: str) -> Any:
         raise RecipeError(f"{where}: {field}={first['input']!r}: {first['msg']}") from error
 
 
-def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(known)}"
+def _nearest(word: Any, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.4)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; there are {', '.join(known)}" if known else "; the stage has no settings"

@@ -3,15 +3,18 @@
 import csv
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
 from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.container import local_path
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv"
@@ -20,6 +23,9 @@ AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wm
 MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
 MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript")
 SIDECAR_SUFFIX = ".txt"
+# A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well.
+BELOW_FOLDER = """(starts_with(uri, $folder || '/')
+    OR starts_with(uri, 'file://' || replace(url_encode($folder), '%2F', '/') || '/'))"""
 LISTING = pa.schema(
     [
         ("uri", pa.string()),
@@ -56,22 +62,27 @@ def list_folder(config: ScanConfig) -> pa.Table:
 
     A text file of the same name beside a media file is its transcript unless the manifest has one.
     Links are followed to files but not out of the folder. Raises NotADirectoryError where the
-    folder is missing, and ManifestError for a manifest that cannot be read.
+    folder is missing, FileNotFoundError for one of `files` that is, ManifestError for a manifest
+    that cannot be read, and ValueError for a folder whose name is not UTF-8.
     """
     if config.files:
-        rows = [_listed(Path(file), {}) for file in sorted(set(config.files))]
+        paths = [Path(local_path(file)) for file in sorted(set(config.files))]
+        rows = [_listed(path, path.parent, {}) for path in paths]
         return pa.Table.from_pylist(rows, schema=LISTING)
     root = Path(config.folder)
     if not root.is_dir():
         raise NotADirectoryError(f"source folder {root}: not a folder; mend `scan.folder`")
     root = root.resolve()
+    if uri_of(root) != str(root):
+        raise ValueError(f"source folder {uri_of(root)}: its name is not UTF-8; rename it")
     manifest = read_manifest(root, config.manifest)
     rows = []
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder) / name
             if path.suffix.lower() in MEDIA_SUFFIXES and _stays_inside(path, root):
-                rows.append(_listed(path, manifest.get(str(path), {})))
+                with suppress(FileNotFoundError):  # it was removed since its folder was read
+                    rows.append(_listed(path, root, manifest.get(str(path), {})))
     if not rows:
         # An archive whose disk is not mounted is an empty folder; taking it for one whose files
         # were all removed would drop everything that was made of them.
@@ -80,19 +91,32 @@ def list_folder(config: ScanConfig) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LISTING)
 
 
+def uri_of(path: Path) -> str:
+    """The uri of a path: the path as it is, or a `file://` address where it is not UTF-8.
+
+    Tables hold UTF-8 only. `tasks.container.local_path` gives the path back, byte for byte.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"file://{quote(os.fsencode(path))}"
+    return str(path)
+
+
 def _stays_inside(path: Path, root: Path) -> bool:
-    return not path.is_symlink() or path.resolve().is_relative_to(root)
+    # Path.resolve would raise for links that go round in a circle.
+    return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def _listed(path: Path, said: dict[str, str]) -> dict[str, Any]:
+def _listed(path: Path, root: Path, said: dict[str, str]) -> dict[str, Any]:
     facts = os.stat(path) if path.exists() else os.lstat(path)
     sidecar = path.with_suffix(SIDECAR_SUFFIX)
     transcript = said.get("transcript")
-    if not transcript and sidecar.is_file():
+    if not transcript and sidecar.is_file() and _stays_inside(sidecar, root):
         transcript = " ".join(sidecar.read_text("utf-8", errors="replace").split())
     row = {name: said.get(name) or None for name in MANIFEST_COLUMNS}
     return row | {
-        "uri": os.fsencode(path).decode("utf-8", "replace"),
+        "uri": uri_of(path),
         "size_bytes": facts.st_size if stat.S_ISREG(facts.st_mode) else -1,
         "mtime_ns": facts.st_mtime_ns,
         "transcript": transcript or None,
@@ -109,11 +133,15 @@ def read_manifest(root: Path, name: str) -> dict[str, dict[str, str]]:
         if name == ScanConfig().manifest:
             return {}
         raise ManifestError(f"manifest {path}: no such file; mend `scan.manifest`")
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if "path" not in (reader.fieldnames or ()):
-            raise ManifestError(f"manifest {path}: the column `path` is missing")
-        return {str(root / row["path"]): row for row in reader if row["path"]}
+    try:
+        # Spreadsheets begin a UTF-8 file with a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if "path" not in (reader.fieldnames or ()):
+                raise ManifestError(f"manifest {path}: the column `path` is missing")
+            return {str(root / row["path"]): row for row in reader if row["path"]}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"manifest {path}: not CSV in UTF-8: {error}") from error
 
 
 def scan_shard(shard: ShardRef, out: ShardTarget, config: ScanConfig) -> ShardResult:
@@ -123,18 +151,23 @@ def scan_shard(shard: ShardRef, out: ShardTarget, config: ScanConfig) -> ShardRe
 
 def scan_file(item: dict[str, Any]) -> Rows:
     """The `files` row of one listed path; raises Rejected for what is not a readable file."""
-    path = Path(item["uri"])
+    path = Path(local_path(item["uri"]))
     if item["size_bytes"] < 0:
         raise Rejected("unreadable", f"{path}: not a regular file (a link to nowhere, or a pipe)")
     if item["size_bytes"] == 0:
         raise Rejected("empty", f"{path}: the file has no bytes; get a complete copy")
     try:
-        source_id = sha256_file(path)
+        before = path.stat()
+        # What became a pipe since it was listed would block its reader.
+        source_id = sha256_file(path) if stat.S_ISREG(before.st_mode) else ""
         after = path.stat()
+    except FileNotFoundError:
+        raise Rejected("missing", f"{path}: gone since it was listed; build again") from None
     except OSError as error:
         raise Rejected("unreadable", f"{path}: {error.strerror}; check its permissions") from None
-    if (after.st_size, after.st_mtime_ns) != (item["size_bytes"], item["mtime_ns"]):
-        raise Rejected("changed", f"{path}: changed while it was read; build again when complete")
+    listed = (item["size_bytes"], item["mtime_ns"])
+    if not source_id or (after.st_size, after.st_mtime_ns) != listed:
+        raise Rejected("changed", f"{path}: changed since it was listed; build when it is complete")
     row = {name: item[name] for name in ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS)}
     return {"files": [row | {"source_id": source_id}]}
 
@@ -145,13 +178,13 @@ STAGE = Stage(
     version=1,
     config=ScanConfig,
     # Files of other folders in the same workspace stay: their rows are items as they stand.
-    items="""
+    items=f"""
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
-               transcript, size_bytes / 1e6 AS cost_s FROM listing
+               transcript, greatest(size_bytes, 0) / 1e6 AS cost_s FROM listing
         UNION ALL
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
                transcript, size_bytes / 1e6 AS cost_s
-        FROM files WHERE (len($files) > 0 OR NOT starts_with(uri, $folder || '/'))
+        FROM files WHERE (len($files) > 0 OR NOT {BELOW_FOLDER})
         AND uri NOT IN (SELECT uri FROM listing)
     """,
     selects=("folder", "manifest", "files"),

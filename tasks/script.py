@@ -2,6 +2,7 @@
 
 import html
 import re
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,21 @@ CUE = re.compile(
     r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})"
 )
 TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
+WEBVTT = "WEBVTT"
 SUFFIXES = (".srt", ".vtt", ".txt")
 
 
 def read_script(path: Path) -> str:
-    """The text of a script file; raises ValueError for a suffix that is none of SUFFIXES."""
+    """The text of a script file.
+
+    Raises ValueError for a suffix that is none of SUFFIXES, or a text that is not UTF-8.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"script {path}: give a file that ends in {', '.join(SUFFIXES)}")
-    return path.read_text("utf-8-sig")
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"script {path}: not UTF-8 ({error}); save it as UTF-8") from error
 
 
 def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
@@ -25,19 +33,20 @@ def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
     In SubRip and WebVTT each cue's words share the cue's time in proportion to their letters;
     plain text is spread over the whole duration. Cues beyond the duration are cut off.
     """
-    cues = _cues(script) or [(0.0, duration_s, script)]
+    cues = _cues(script)
+    if not cues and not script.startswith(WEBVTT):
+        cues = [(0.0, duration_s, script)]
     words: list[dict[str, Any]] = []
     for start_s, end_s, text in cues:
         end_s = min(end_s, duration_s)
         tokens = html.unescape(TAG.sub(" ", text)).split()
         if end_s <= start_s or not tokens:
             continue
-        letters = [len(token) + 1 for token in tokens]
-        scale, at = (end_s - start_s) / sum(letters), start_s
-        for token, size in zip(tokens, letters, strict=True):
-            word = {"position": len(words), "word": token, "start_s": at}
-            at += size * scale
-            words.append(word | {"end_s": at})
+        edges = list(accumulate((len(token) + 1 for token in tokens), initial=0))
+        at = [min(end_s, start_s + (end_s - start_s) * edge / edges[-1]) for edge in edges]
+        for token, (begin, end) in zip(tokens, pairwise(at), strict=True):
+            place = len(words)
+            words.append({"position": place, "word": token, "start_s": begin, "end_s": end})
     return words
 
 

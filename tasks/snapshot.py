@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tasks.scan import BELOW_FOLDER
 SPLITS = ("train", "validation", "test")
 SHARD_ITEMS = 512
 ROW_GROUP_ITEMS = 32
+PAGE_BYTES = 2**30
 SAMPLE_SCHEMA = pa.schema(
     [
         ("item_id", pa.string()),
@@ -32,8 +34,14 @@ SAMPLE_SCHEMA = pa.schema(
         ("visual_channels", pa.int32()),
         ("motion", pa.binary()),
         ("motion_channels", pa.int32()),
+        ("latents_bytes", pa.int32()),
+        ("phonemes_bytes", pa.int32()),
+        ("visual_bytes", pa.int32()),
+        ("motion_bytes", pa.int32()),
+        ("arrays_sha256", pa.string()),
     ]
 )
+ARRAYS = ("latents", "phonemes", "visual", "motion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +132,37 @@ def phonemes_on_grid(phonemes: list[dict[str, Any]], duration_s: float) -> np.nd
 
 def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
     sink = io.BytesIO()
-    table = pa.Table.from_pylist(samples, schema=SAMPLE_SCHEMA)
-    pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ITEMS)
+    table = pa.Table.from_pylist([_measured(s) for s in samples], schema=SAMPLE_SCHEMA)
+    # Plain values, all of a row group's column in one page: `SampleStore` finds each by its size.
+    pq.write_table(
+        table,
+        sink,
+        compression="none",
+        row_group_size=ROW_GROUP_ITEMS,
+        use_dictionary=False,
+        data_page_size=PAGE_BYTES,
+        write_statistics=False,
+    )
     data = sink.getvalue()
     ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
     path = Workspace.at(workspace_root).path(ref)
     if not path.exists():
         write_atomically(path, data)
     return ref
+
+
+def _measured(sample: dict[str, Any]) -> dict[str, Any]:
+    sizes = {f"{n}_bytes": None if sample[n] is None else len(sample[n]) for n in ARRAYS}
+    return {**sample, **sizes, "arrays_sha256": arrays_sha256(sample[n] for n in ARRAYS)}
+
+
+def arrays_sha256(arrays: Iterable[Any]) -> str:
+    """Hash of a sample's arrays in the order of ARRAYS, as bytes or numpy; None is absent."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(array)
+    return digest.hexdigest()
 
 
 def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) -> list[dict]:
@@ -213,7 +244,7 @@ MEMBERS = f"""
 STAGE = Stage(
     name="snapshot",
     title="freeze the dataset",
-    version=1,
+    version=2,
     config=SnapshotConfig,
     items=f"""
         {MEMBERS}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
 from storage.blobs import Blobs
@@ -20,6 +20,7 @@ from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stag
 from storage.workspace import Workspace
 from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
+from tasks.container import local_path
 from tasks.levels import loudness_lufs, true_peak_dbtp
 from tasks.phonemize import PhonemizeConfig, phoneme_rows, speak
 from tasks.sandbox import Limits, run_limited
@@ -44,6 +45,8 @@ class Target:
         script: what is spoken: empty for nothing, `transcript` for the words that the catalog
             holds of it, else the text itself (SubRip, WebVTT or plain).
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     file: str
     script: str = ""
@@ -71,6 +74,12 @@ class SonifyConfig:
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a target that is named twice: its soundtracks would be one."""
+        files = [target.file for target in self.targets]
+        if twice := sorted({file for file in files if files.count(file) > 1}):
+            raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")
+
 
 def sonify_shard(shard: ShardRef, out: ShardTarget, config: SonifyConfig) -> ShardResult:
     """Writes the soundtracks of a shard and their `generations`."""
@@ -88,6 +97,11 @@ def _checkpoint(folder: Path, checkpoint_id: str) -> Checkpoint:
 def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows:
     """The soundtrack of one source as a film file, a FLAC blob and a row."""
     workspace = Workspace.at(out.workspace)
+    if item["source_id"] is None:
+        raise Rejected(
+            "missing",
+            f"{item['_uri']}: no source of this name; mend sonify.targets or add the file",
+        )
     checkpoint = _checkpoint(workspace.path(item["ref"]), item["checkpoint_id"])
     if not item["windows"]:
         raise Rejected("no_picture", f"{item['_uri']}: no picture to make a soundtrack for")
@@ -98,7 +112,8 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
     rtf = (time.perf_counter() - started) / item["duration_s"]
     flac = Path(out.folder) / f"take-{item['take']}.flac"
     _write_flac(flac, audio)
-    film = _mux(item, checkpoint, flac, out)
+    seed = _seed(config, item, 0)
+    film = _mux(item, checkpoint, flac, out, seed)
     # The picture may end inside a frame of the 10 fps grid; the film's own length is the truth.
     audio = audio[:, : count(film["video_s"], AUDIO_HZ)]
     _write_flac(flac, audio)
@@ -117,7 +132,7 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
         "item_id": item["item_id"],
         "source_id": item["source_id"],
         "checkpoint_id": checkpoint.checkpoint_id,
-        "seed": _seed(config, item, 0),
+        "seed": seed,
         "take": item["take"],
         "script": _script_text(item),
         "duration_s": audio.shape[1] / AUDIO_HZ,
@@ -162,7 +177,7 @@ def soundtrack(
         out.report(number, len(item["windows"]), "windows")
         made = generate_window(item, window, checkpoint, phonemes, config, number)
         start = count(window["start_s"], AUDIO_HZ)
-        made = made[: audio.shape[1] - start]
+        made = made[: max(0, audio.shape[1] - start)]
         audio[0, start : start + len(made)] += _faded(made)
     return _under_peak(audio)
 
@@ -258,18 +273,18 @@ def _write_flac(path: Path, audio: np.ndarray) -> None:
 
 
 def _mux(
-    item: dict[str, Any], checkpoint: Checkpoint, flac: Path, out: ShardTarget
+    item: dict[str, Any], checkpoint: Checkpoint, flac: Path, out: ShardTarget, seed: int
 ) -> dict[str, Any]:
     """Puts the soundtrack beside the picture in a child process; returns facts and reference."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(item["_uri"]).stem)[:80] or "film"
     name = f"{stem}-{item['source_id'][:8]}-{checkpoint.checkpoint_id[:8]}-take{item['take']}"
     arguments = {
-        "video_path": item["_uri"],
+        "video_path": local_path(item["_uri"]),
         "audio_path": str(flac),
         "output_folder": out.folder,
         "name": name,
         "model_id": checkpoint.checkpoint_id,
-        "seed": item["take"],
+        "seed": seed,
     }
     wall_s = 30 + 2 * item["duration_s"]
     limits = Limits(wall_s=wall_s, cpu_s=wall_s, memory_mb=2048, output_mb=8192)
@@ -291,13 +306,15 @@ STAGE = Stage(
             FROM checkpoints ck JOIN datasets d USING (dataset_id)
             WHERE CASE WHEN $checkpoint = '' THEN d.name = $dataset
                        ELSE ck.checkpoint_id = $checkpoint END
-            QUALIFY row_number() OVER (ORDER BY d.version DESC, ck.run_id DESC) = 1
+            ORDER BY d.version DESC, ck.run_id DESC LIMIT 1
         ),
         wanted AS (
-            SELECT s.source_id, s.uri, t.script, de.duration_s, de.frames10_count / 10.0 AS video_s
-            FROM (SELECT unnest($targets, recursive := true)) t
-            JOIN sources s ON s.uri = t.file OR ends_with(s.uri, '/' || t.file)
-            JOIN decodes de USING (source_id)
+            SELECT s.source_id, coalesce(s.uri, t.file) AS uri, t.script, de.duration_s,
+                   de.frames25_count / 25.0 AS video_s
+            FROM (SELECT unnest($targets::STRUCT(file VARCHAR, script VARCHAR)[],
+                                recursive := true)) t
+            LEFT JOIN sources s ON s.uri = t.file OR ends_with(s.uri, '/' || t.file)
+            LEFT JOIN decodes de USING (source_id)
         ),
         shown AS (
             SELECT w.source_id, list(struct_pack(
@@ -322,11 +339,12 @@ STAGE = Stage(
             SELECT w.source_id, string_agg(t.text, ' ' ORDER BY w.start_s) AS text
             FROM transcripts t JOIN windows w USING (clip_id) GROUP BY w.source_id
         )
-        SELECT concat_ws(':', wanted.source_id, model.checkpoint_id, take) AS item_id,
+        SELECT concat_ws(':', coalesce(wanted.source_id, wanted.uri), model.checkpoint_id, take)
+               AS item_id,
                wanted.source_id, model.checkpoint_id, model.ref, take::INTEGER AS take,
                wanted.script, coalesce(wanted.video_s, wanted.duration_s) AS duration_s,
                shown.windows, CASE WHEN wanted.script = 'transcript' THEN said.phonemes END
-               AS phonemes, texts.text, wanted.uri AS _uri, wanted.duration_s AS cost_s
+               AS phonemes, texts.text, wanted.uri AS _uri, coalesce(wanted.duration_s, 0) AS cost_s
         FROM wanted CROSS JOIN model CROSS JOIN range(1, $takes + 1) AS takes(take)
         LEFT JOIN shown USING (source_id)
         LEFT JOIN said USING (source_id)

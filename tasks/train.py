@@ -182,7 +182,10 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
         }
         temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, path)
 
     def resume(self, path: Path) -> None:
@@ -279,7 +282,7 @@ STAGE = Stage(
                d.hours * 3600 AS cost_s
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
-        QUALIFY row_number() OVER (ORDER BY d.version DESC) = 1
+        ORDER BY d.version DESC LIMIT 1
     """,
     outputs=(),
     run=train_shard,

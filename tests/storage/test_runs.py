@@ -1,0 +1,61 @@
+"""A run's row: what ran, on which versions, how it ended and for how long."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import runs
+from storage.catalog import Catalog
+from storage.runs import PACKAGES, begin_run, end_run
+from storage.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(tmp_path_factory.mktemp("runs")).make()) as opened:
+        yield opened
+
+
+def row_of(catalog: Catalog, run_id: str) -> dict[str, Any]:
+    (row,) = catalog.rows("SELECT * FROM runs WHERE run_id = ?", [run_id])
+    return row
+
+
+def test_a_run_is_seen_while_it_runs_and_completed_when_it_ends(catalog: Catalog) -> None:
+    run = begin_run(catalog, "talkies build", '{"name":"a"}')
+    row = row_of(catalog, run.run_id)
+    assert (row["command"], row["recipe"], row["status"]) == (
+        "talkies build",
+        '{"name":"a"}',
+        "running",
+    )
+    assert row["finished_at"] is None
+    versions = json.loads(row["versions"])
+    assert set(PACKAGES) < set(versions)
+    assert versions["duckdb"] == "1.5.5"
+    end_run(catalog, run, "done", worker_cpu_s=100.0)
+    row = row_of(catalog, run.run_id)
+    assert row["status"] == "done"
+    assert row["finished_at"] >= row["started_at"]
+    assert row["wall_s"] >= 0
+    assert row["cpu_s"] >= 100.0
+
+
+def test_two_runs_in_one_second_have_two_ids(catalog: Catalog) -> None:
+    ids = {begin_run(catalog, "x", "{}").run_id for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_a_missing_package_is_said_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PACKAGES", ("no-such-package",))
+    assert runs._versions()["no-such-package"] == "missing"
+
+
+def test_code_without_a_repository_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "storage" / "runs.py"))
+    assert runs._commit() is None

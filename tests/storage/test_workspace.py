@@ -1,0 +1,121 @@
+"""A workspace: references stay inside, one process writes, files are whole or absent."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.workspace import FOLDERS, Workspace, WorkspaceBusy, write_atomically
+
+HOLD = """
+import sys, time
+from storage.workspace import Workspace
+with Workspace.at(sys.argv[1]).writing():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_making_a_workspace_twice_is_making_it_once(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path / "a" / "b").make()
+    (workspace.root / "blobs" / "kept").touch()
+    workspace.make()
+    assert {path.name for path in workspace.root.iterdir()} == set(FOLDERS)
+    assert (workspace.root / "blobs" / "kept").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.touch()
+    with pytest.raises(ValueError, match="this is a file; name a folder"):
+        Workspace.at(path).make()
+
+
+@pytest.mark.parametrize(
+    "ref", ["..", "../else", "/etc/passwd", "blobs/../../else", "out/passwd", "blobs/\0"]
+)
+def test_a_reference_that_leaves_the_workspace_is_refused(tmp_path: Path, ref: str) -> None:
+    workspace = Workspace.at(tmp_path / "workspace").make()
+    (workspace.root / "out").symlink_to("/etc")
+    with pytest.raises(ValueError, match=r"leaves the workspace|null byte"):
+        workspace.path(ref)
+
+
+def test_a_workspace_behind_a_link_is_one_workspace(tmp_path: Path) -> None:
+    real = Workspace.at(tmp_path / "real").make()
+    (tmp_path / "link").symlink_to(real.root)
+    linked = Workspace.at(tmp_path / "link")
+    assert linked.path("blobs/x") == real.path("blobs/x")
+
+
+def test_scratch_is_empty_every_time(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path).make()
+    (workspace.scratch("a", "b") / "left").touch()
+    assert list(workspace.scratch("a", "b").iterdir()) == []
+
+
+def test_the_writer_lock_keeps_out_a_second_process_until_the_first_is_killed(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace.at(tmp_path).make()
+    command = [sys.executable, "-c", HOLD, str(workspace.root)]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        busy = f"written by process {holder.pid}; wait for it"
+        with pytest.raises(WorkspaceBusy, match=busy), workspace.writing():
+            pytest.fail("two processes write")
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    with workspace.writing():
+        pass
+
+
+def test_the_lock_is_free_after_an_exception(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path).make()
+    with pytest.raises(KeyError), workspace.writing():
+        raise KeyError
+    with workspace.writing(), pytest.raises(WorkspaceBusy), workspace.writing():
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "file"
+    write_atomically(path, b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_threads_that_write_one_file_leave_one_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    failed: list[BaseException] = []
+
+    def write(letter: bytes) -> None:
+        try:
+            for _ in range(20):
+                write_atomically(path, letter * 50_000)
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(set(path.read_bytes())) == 1
+    assert path.stat().st_size == 50_000
+    assert list(tmp_path.iterdir()) == [path]

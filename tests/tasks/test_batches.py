@@ -1,0 +1,85 @@
+"""Batches: a crop keeps sound, picture and speech together; padding is masked."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.batches import collate, crop, draw
+
+
+def sample(latents: int, task: str = "visual_tts", seen: bool = True) -> dict[str, Any]:
+    """A sample whose every row holds its own time in seconds."""
+    at_25, at_10 = np.arange(latents) / 25, np.arange(latents * 2 // 5) / 10
+    return {
+        "item_id": task,
+        "task": task,
+        "latents": at_25[:, None].astype(np.float32),
+        "phonemes": np.arange(latents),
+        "visual": at_10[:, None].astype(np.float32) if seen else None,
+        "motion": at_25[:, None].astype(np.float32) if seen else None,
+    }
+
+
+@given(st.integers(1, 250), st.integers(5, 250), st.integers(0, 2**32))
+def test_a_crop_keeps_what_is_heard_seen_and_said_at_the_same_time(
+    total: int, length: int, seed: int
+) -> None:
+    cut = crop(sample(total), length, np.random.default_rng(seed))
+    assert len(cut["latents"]) == min(total, length)
+    assert cut["latents"][0] == cut["motion"][0]
+    assert cut["phonemes"][0] == round(float(cut["latents"][0, 0]) * 25)
+    if len(cut["visual"]):
+        assert cut["visual"][0, 0] == pytest.approx(cut["latents"][0, 0], abs=1e-5)
+
+
+def test_a_crop_without_a_generator_begins_at_the_start_and_changes_nothing_else() -> None:
+    whole = sample(100)
+    cut = crop(whole, 50, None)
+    assert cut["latents"][0] == 0
+    assert len(whole["latents"]) == 100
+    assert crop(whole, 100, None) is whole
+
+
+def test_every_start_of_a_crop_is_drawn() -> None:
+    generator = np.random.default_rng(0)
+    starts = {float(crop(sample(70), 50, generator)["latents"][0, 0]) for _ in range(200)}
+    assert sorted(starts) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_padding_is_masked_and_what_is_missing_is_flagged() -> None:
+    batch = collate([sample(30), sample(50, "tts", seen=False)], 50, motion_dim=1, visual_dim=1)
+    c = batch.conditions
+    assert batch.latents.shape == (2, 50, 1)
+    assert batch.tasks == ("visual_tts", "tts")
+    assert c.mask.sum(1).tolist() == [30, 50]
+    assert not batch.latents[0, 30:].any()
+    assert c.visual is not None and c.visual_mask is not None
+    assert c.visual.shape == (2, 20, 1)
+    assert c.visual_mask.sum(1).tolist() == [12, 0]
+    assert c.present("visual").tolist() == [True, False]
+    assert c.present("motion").tolist() == [True, False]
+    assert c.present("phonemes").tolist() == [True, True]
+    assert c.present("speaker").tolist() == [False, False]
+
+
+def test_a_sample_is_the_same_whatever_stands_beside_it() -> None:
+    alone = collate([sample(30)], 50, 1, 1)
+    beside = collate([sample(50), sample(30)], 50, 1, 1)
+    assert torch.equal(alone.latents[0], beside.latents[1])
+    assert torch.equal(alone.conditions.mask[0], beside.conditions.mask[1])
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 0.1), (1.0, 0.5), (0.5, 0.3)])
+def test_balance_draws_clips_or_tasks_alike(balance: float, share: float) -> None:
+    samples = [sample(5, "v2s")] + [sample(5, "tts") for _ in range(9)]
+    drawn = draw(samples, 4000, 5, balance, np.random.default_rng(0))
+    found = sum(s["task"] == "v2s" for s in drawn) / len(drawn)
+    assert found == pytest.approx(share, abs=0.03)
+
+
+def test_an_empty_draw_is_empty() -> None:
+    assert draw([sample(5)], 0, 5, 1.0, np.random.default_rng(0)) == []

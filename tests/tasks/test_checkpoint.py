@@ -1,0 +1,104 @@
+"""Checkpoints: what is read is what was written, or is refused."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from storage.rejects import Rejected
+from storage.workspace import Workspace
+from tasks.checkpoint import CARD, CODEC, WEIGHTS, load_checkpoint
+from tests.made_model import made_checkpoint, tiny_codec, tiny_sizes
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("checkpoint")
+    checkpoint_id, ref = made_checkpoint(root, root / "scratch" / "made")
+    return root / ref, checkpoint_id
+
+
+@pytest.fixture
+def stored(template: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
+    folder = tmp_path / template[1]
+    shutil.copytree(template[0], folder)
+    return folder, template[1]
+
+
+def test_a_checkpoint_comes_back_as_it_was_written(stored: tuple[Path, str]) -> None:
+    folder, checkpoint_id = stored
+    loaded = load_checkpoint(folder, checkpoint_id)
+    assert loaded.checkpoint_id == checkpoint_id
+    assert loaded.model.config == tiny_sizes()
+    assert not loaded.model.training
+    codec = tiny_codec().state_dict()
+    for name, value in loaded.codec.state_dict().items():
+        assert torch.equal(value, codec[name])
+    assert load_checkpoint(folder).checkpoint_id == folder.name
+
+
+def test_the_same_checkpoint_twice_is_one_folder(tmp_path: Path) -> None:
+    made = [made_checkpoint(tmp_path, tmp_path / "scratch" / name) for name in ("one", "two")]
+    assert made[0] == made[1]
+    folders = list(Workspace.at(tmp_path).path("checkpoints").iterdir())
+    assert [folder.name for folder in folders] == [made[0][0]]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CODEC])
+def test_a_file_that_was_changed_is_refused(stored: tuple[Path, str], name: str) -> None:
+    path = stored[0] / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Rejected, match=f"{name} was changed") as caught:
+        load_checkpoint(stored[0])
+    assert caught.value.reason == "content_hash"
+
+
+@pytest.mark.parametrize("changes", [{"first_loss": 0.0}, {"sha256": {}}])
+def test_a_card_that_was_changed_is_refused(
+    stored: tuple[Path, str], changes: dict[str, Any]
+) -> None:
+    folder, checkpoint_id = stored
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps(card | changes))
+    with pytest.raises(Rejected, match="was changed"):
+        load_checkpoint(folder, checkpoint_id)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CODEC, CARD])
+def test_a_missing_file_is_named(stored: tuple[Path, str], name: str) -> None:
+    (stored[0] / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing; train again"):
+        load_checkpoint(stored[0])
+
+
+def test_a_card_of_another_format_is_refused(stored: tuple[Path, str]) -> None:
+    card = json.loads((stored[0] / CARD).read_text())
+    (stored[0] / CARD).write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99 is not 1"):
+        load_checkpoint(stored[0])
+
+
+def test_a_pickle_in_place_of_weights_is_refused_and_not_run(
+    stored: tuple[Path, str], tmp_path: Path
+) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (stored[0] / WEIGHTS).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(Rejected):
+        load_checkpoint(stored[0])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_file_of_a_checkpoint_is_a_pickle(stored: tuple[Path, str]) -> None:
+    for path in stored[0].iterdir():
+        assert path.suffix in (".safetensors", ".json")
+        assert b"\x80\x04" not in path.read_bytes()[:2]

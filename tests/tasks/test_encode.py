@@ -1,0 +1,106 @@
+"""Latents: as many as the clip's duration says, the same whatever else is in the shard."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from safetensors.torch import load
+
+from models.codec import MelPCA
+from models.timeline import LATENT_HZ, count
+from storage.blobs import Blobs
+from storage.features import read_feature
+from storage.stage import ShardRef, ShardTarget
+from tasks.encode import FIT_STAGE, STAGE, EncodeConfig, FitCodecConfig
+from tests.made_model import CHANNELS, codec_ref
+
+DURATIONS_S = (0.5, 4.0, 4.01, 4.019, 4.019999, 4.020001, 4.03, 4.05, 0.01)
+
+
+def put_sound(workspace: Path, duration_s: float, seed: int = 0) -> str:
+    noise = np.random.default_rng(seed).normal(0, 0.1, round(duration_s * 16_000))
+    sink = io.BytesIO()
+    soundfile.write(sink, noise, 16_000, format="FLAC")
+    return Blobs(workspace).put_bytes(sink.getvalue(), ".flac")
+
+
+def run(stage: Any, workspace: Path, items: list[dict[str, Any]], config: Any) -> dict[str, Any]:
+    folder = workspace / "scratch" / f"shard-{len(items)}-{items[0]['item_id']}"
+    folder.mkdir(parents=True)
+    known = {"_fingerprint": "f", "_input_hash": "h"}
+    pq.write_table(pa.Table.from_pylist([i | known for i in items]), folder / "items.parquet")
+    shard = ShardRef(stage.name, 0, str(folder / "items.parquet"), "r-1")
+    result = stage.run(shard, ShardTarget(str(workspace), str(folder)), config)
+    return {name: pq.read_table(path).to_pylist() for name, path in result.tables.items()}
+
+
+def clip(workspace: Path, start_s: float, end_s: float, name: str = "c") -> dict[str, Any]:
+    sound = put_sound(workspace, 9.0)
+    window = {"item_id": name, "audio_ref": sound, "start_s": start_s, "end_s": end_s}
+    return window | {"codec_ref": codec_ref(workspace)}
+
+
+def latents(workspace: Path, row: dict[str, Any]) -> np.ndarray:
+    return read_feature(workspace, row["shard_ref"], row["clip_id"], row["content_hash"])
+
+
+def test_a_clip_has_the_latents_that_its_duration_says(workspace: Path) -> None:
+    items = [
+        clip(workspace, start_s, start_s + duration_s, f"{start_s}-{duration_s}")
+        for duration_s in DURATIONS_S
+        for start_s in (0.0, 1.7)
+    ]
+    rows = run(STAGE, workspace, items, EncodeConfig())["features"]
+    for item, row in zip(items, rows, strict=True):
+        duration_s = round(item["end_s"] - item["start_s"], 6)
+        assert row["shape"] == [max(1, count(duration_s, LATENT_HZ)), CHANNELS]
+        assert row["extractor"] == "mel_pca"
+    assert [row["shape"][0] for row in rows[::2]] == [13, 100, 100, 100, 100, 101, 101, 101, 1]
+
+
+def test_latents_do_not_depend_on_what_shares_the_shard(workspace: Path) -> None:
+    one, two = clip(workspace, 0, 2, "a"), clip(workspace, 3, 4, "b")
+    (alone,) = run(STAGE, workspace, [one], EncodeConfig())["features"]
+    together = run(STAGE, workspace, [one, two], EncodeConfig())["features"][0]
+    assert alone["content_hash"] == together["content_hash"]
+
+
+def test_a_clip_that_ends_beyond_its_sound_is_silent_there(workspace: Path) -> None:
+    rows = run(STAGE, workspace, [clip(workspace, 8.0, 10.0)], EncodeConfig())["features"]
+    array = latents(workspace, rows[0])
+    assert len(array) == 50
+    assert np.ptp(array[30:], axis=0).max() < np.ptp(array[:20], axis=0).max() / 10
+
+
+def test_the_codec_is_a_blob_that_loads_and_the_same_each_time(workspace: Path) -> None:
+    for name in ("one", "two"):
+        (workspace / name).mkdir()
+    rows = []
+    for name in ("one", "two"):
+        own = workspace / name
+        sound = put_sound(own, 6.0, seed=3)
+        clips = [
+            {"audio_ref": sound, "start_s": start_s, "end_s": start_s + length_s}
+            for start_s, length_s in ((0.0, 2.0), (2.0, 1.51), (4.0, 0.53))
+        ]
+        item = {"item_id": "mel_pca", "_clips": clips}
+        rows += run(FIT_STAGE, own, [item], FitCodecConfig(channels=8))["codecs"]
+    assert rows[0] == rows[1]
+    row = rows[0]
+    assert (row["channels"], row["latent_hz"], row["sample_rate_hz"]) == (8, 25.0, 16_000)
+    assert row["fitted_clips"] == 3
+    assert 0 < row["explained_variance"] <= 1
+    codec = MelPCA.from_state(load(Blobs(workspace / "one").read(row["ref"])))
+    assert codec.channels == 8
+
+
+def test_a_codec_that_is_missing_is_an_error_that_names_the_shard(workspace: Path) -> None:
+    item = clip(workspace, 0, 1) | {"codec_ref": "blobs/ab/cd.safetensors"}
+    with pytest.raises(FileNotFoundError) as caught:
+        run(STAGE, workspace, [item], EncodeConfig())
+    assert caught.value.__notes__ == ["stage encode, shard 0, item c"]

@@ -1,0 +1,105 @@
+"""Evaluation: intervals around their means, the same numbers each time, held-out items only."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.blobs import Blobs
+from storage.stage import ShardTarget
+from tasks.checkpoint import load_checkpoint
+from tasks.evaluate import EvaluateConfig, evaluate_checkpoint, held_out_loss, interval
+from tasks.snapshot import read_samples
+from tests.made_model import made_checkpoint, made_dataset
+
+CONFIG = EvaluateConfig(times=2, bootstraps=100)
+SCORES = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40)
+
+
+@given(SCORES)
+def test_an_interval_contains_its_mean_and_is_the_same_each_time(scores: list[float]) -> None:
+    low, high = interval(scores, CONFIG)
+    tolerance = 1e-9 * (1 + max(map(abs, scores)))
+    assert low - tolerance <= np.mean(scores) <= high + tolerance
+    assert min(scores) - tolerance <= low <= high <= max(scores) + tolerance
+    assert (low, high) == interval(scores, CONFIG)
+
+
+def test_an_interval_has_the_width_that_statistics_gives() -> None:
+    scores = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = interval(scores, EvaluateConfig(bootstraps=4000))
+    half = 1.96 * scores.std() / 20
+    assert (low, high) == pytest.approx((scores.mean() - half, scores.mean() + half), abs=0.03)
+
+
+def test_another_seed_draws_another_interval() -> None:
+    scores = list(range(20))
+    other = EvaluateConfig(times=2, bootstraps=100, seed=1)
+    assert interval(scores, CONFIG) != interval(scores, other)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShardTarget, dict[str, Any]]:
+    root = tmp_path_factory.mktemp("evaluate")
+    checkpoint_id, ref = made_checkpoint(root, root / "scratch" / "made")
+    sink = io.BytesIO()
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(sink, noise, 16_000, format="FLAC")
+    clip = {
+        "task": "tts",
+        "split": "test",
+        "audio_ref": Blobs(root).put_bytes(sink.getvalue(), ".flac"),
+        "start_s": 0.0,
+        "end_s": 1.0,
+    }
+    item = {
+        "item_id": checkpoint_id,
+        "ref": ref,
+        "shard_refs": made_dataset(root, per_task=2),
+        "_held_out": [clip, clip | {"start_s": 1.0, "end_s": 2.0, "task": "v2s"}],
+    }
+    return ShardTarget(str(root), str(root / "scratch")), item
+
+
+def test_a_checkpoint_is_measured_on_each_held_out_split_and_task(
+    evaluated: tuple[ShardTarget, dict[str, Any]],
+) -> None:
+    out, item = evaluated
+    rows = evaluate_checkpoint(item, out, CONFIG)["evaluations"]
+    table = {(row["metric"], row["task"], row["split"]): row for row in rows}
+    assert len(table) == len(rows)
+    tasks = {"all", "v2s", "visual_tts", "tts", "mixture"}
+    flow = {key[1:] for key in table if key[0] == "flow_matching_loss"}
+    assert flow == {(task, split) for task in tasks for split in ("validation", "test")}
+    assert table["flow_matching_loss", "all", "test"]["items"] == 8
+    codec = {key for key in table if key[0].startswith("codec_")}
+    assert {key[1:] for key in codec} == {("all", "test"), ("tts", "test"), ("v2s", "test")}
+    assert {table[key]["unit"] for key in codec} == {"dB"}
+    for row in rows:
+        assert row["low"] <= row["value"] + 1e-9
+        assert row["value"] <= row["high"] + 1e-9
+    assert evaluate_checkpoint(item, out, CONFIG)["evaluations"] == rows
+
+
+def test_an_untrained_model_loses_what_the_velocity_holds(
+    evaluated: tuple[ShardTarget, dict[str, Any]],
+) -> None:
+    out, item = evaluated
+    checkpoint = load_checkpoint(Path(out.workspace) / item["ref"])
+    (sample, *_) = read_samples(out.workspace, item["shard_refs"], "test")
+    loss = held_out_loss(checkpoint, sample, EvaluateConfig(times=8))
+    # x_1 - x_0 has the variance of the noise plus the power of the latents, 1 + 5/9 here.
+    assert loss == pytest.approx(1 + 5 / 9, rel=0.35)
+
+
+def test_without_held_out_items_there_is_nothing_to_say(
+    evaluated: tuple[ShardTarget, dict[str, Any]],
+) -> None:
+    out, item = evaluated
+    nothing = item | {"shard_refs": [], "_held_out": None}
+    assert evaluate_checkpoint(nothing, out, CONFIG) == {"evaluations": []}

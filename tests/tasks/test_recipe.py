@@ -1,0 +1,153 @@
+"""Recipes: what is wrong is named with its field, its value and the nearest valid name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.pipeline import STAGES
+from tasks.recipe import (
+    RecipeError,
+    check_source,
+    load_recipe,
+    parse_recipe,
+    with_folder,
+)
+from tasks.sonify import Target
+
+WHERE = Path("/archive/films.yaml")
+
+
+def parse(text: str) -> Any:
+    return parse_recipe(yaml.safe_load(text), WHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("labl: {}", r"there is no section `labl`; did you mean `label`\?"),
+        ("transcribr: {}", r"did you mean `transcribe`\?"),
+        ("zzzz: {}", r"there is no section `zzzz`; there are name, scan, probe"),
+        ("1: {}", r"there is no section `1`"),
+        ("label: {max_silence: 1}", r"no field `label.max_silence`; did you mean `max_silence_s"),
+        ("label: {1: 1}", r"no field `label.1`; there are max_silence_sound"),
+        ("encode: {x: 1}", r"no field `encode.x`; the stage has no settings"),
+        ("label: {max_silence_sound: loud}", r"label.max_silence_sound='loud': .*valid number"),
+        ("label: {max_silence_sound: 2}", r"label.max_silence_sound=2: .*less than or equal to 1"),
+        ("label: {max_silence_sound: }", r"label.max_silence_sound=None: .*valid number"),
+        ("train: {joint_steps: 1.5}", r"train.joint_steps=1.5: .*valid integer"),
+        ("train: {joint_steps: 0}", r"train.joint_steps=0: .*greater than or equal to 1"),
+        ("train: {preset: huge}", r"train.preset='huge': .*'tiny'"),
+        ("clips: {max_length_s: 11}", r"clips.max_length_s=11: .*less than or equal to 10"),
+        ("clips: 3", r"`clips:` must hold fields, not 3"),
+        ("clips: [a]", r"`clips:` must hold fields, not \['a'\]"),
+        ("split: {test: 0.9, validation: 0.5}", r"split=.*leave no training split; lower them"),
+        ("sonify: {targets: [{scripts: x}]}", r"sonify.targets.0.file.*: .*required|argument"),
+        ("sonify: {targets: [{file: a, scrip: x}]}", r"sonify.targets.0.scrip='x'"),
+        ("sonify: {targets: [{file: a}, {file: a}]}", r"sonify.targets names a twice"),
+        ("name: a b", r"name='a b' must be letters, digits, - and _"),
+        ("name: ../up", r"name='../up' must be"),
+        ("name: 7", r"name=7 must be"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_file_and_what_to_change(text: str, why: str) -> None:
+    with pytest.raises(RecipeError, match=why) as caught:
+        parse(text)
+    message = str(caught.value)
+    assert message.startswith(f"recipe {WHERE}: ")
+    assert "\n" not in message
+
+
+@given(st.sampled_from(sorted(STAGES)), st.integers(0, 20), st.characters(categories=["Ll"]))
+def test_a_section_with_one_letter_wrong_is_recognised(stage: str, place: int, letter: str) -> None:
+    place %= len(stage)
+    typo = stage[:place] + letter + stage[place + 1 :]
+    if typo in STAGES or typo == "name" or len(stage) < 5:
+        return
+    with pytest.raises(RecipeError, match="did you mean"):
+        parse_recipe({typo: {}}, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"name: [", "not YAML"),
+        (b"\xff\xfe\x00binary", "not YAML"),
+        (b"- a\n- b\n", "give `name:` and sections"),
+        (b"", "give `name:` and sections"),
+        (b"name: !!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, data: bytes, why: str) -> None:
+    path = tmp_path / "films.yaml"
+    path.write_bytes(data)
+    with pytest.raises(RecipeError, match=why) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no.yaml: No such file or directory; name a YAML file"):
+        load_recipe(tmp_path / "no.yaml")
+
+
+def test_a_relative_folder_counts_from_the_recipe_and_the_name_from_its_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "films.yaml"
+    path.write_text("scan: {folder: sub/../reels}\n")
+    recipe = load_recipe(path)
+    assert recipe.name == "films"
+    assert recipe.configs["scan"].folder == str(tmp_path / "reels")
+    assert recipe.configs["snapshot"].folder == str(tmp_path / "reels")
+    assert recipe.configs["snapshot"].name == "films"
+    assert {recipe.configs[stage].dataset for stage in ("train", "evaluate", "sonify")} == {"films"}
+
+
+def test_an_absolute_folder_and_a_named_dataset_are_kept() -> None:
+    recipe = parse("{name: a, scan: {folder: /reels}, evaluate: {dataset: b}}")
+    assert recipe.configs["scan"].folder == "/reels"
+    assert recipe.configs["evaluate"].dataset == "b"
+    assert recipe.configs["train"].dataset == "a"
+
+
+def test_another_folder_reaches_every_stage_that_knows_it(tmp_path: Path) -> None:
+    recipe = with_folder(parse("{name: a, scan: {folder: /reels}}"), tmp_path)
+    assert recipe.configs["scan"].folder == str(tmp_path)
+    assert recipe.configs["snapshot"].folder == str(tmp_path)
+
+
+def test_a_recipe_that_was_stored_as_json_is_the_same_recipe() -> None:
+    recipe = parse("{name: a, sonify: {targets: [{file: x, script: transcript}]}, split: {}}")
+    again = parse_recipe(json.loads(recipe.as_json()), Path("stored recipe"))
+    assert again == recipe
+    assert again.configs["sonify"].targets == (Target("x", "transcript"),)
+
+
+def test_a_changed_field_is_checked_as_in_the_file() -> None:
+    recipe = parse("name: a")
+    assert recipe.with_config("train", joint_steps=7).configs["train"].joint_steps == 7
+    with pytest.raises(RecipeError, match=r"train.preset='huge'"):
+        recipe.with_config("train", preset="huge")
+    with pytest.raises(RecipeError, match=r"did you mean `preset`"):
+        recipe.with_config("train", preste="tiny")
+
+
+def test_a_source_folder_is_checked_before_any_work(tmp_path: Path) -> None:
+    recipe = with_folder(parse("name: a"), tmp_path / "no")
+    with pytest.raises(RecipeError, match=r"recipe a: .*not a folder; mend `scan.folder`"):
+        check_source(recipe)
+    (tmp_path / "manifest.csv").write_text("file\nx\n")
+    with pytest.raises(RecipeError, match="the column `path` is missing"):
+        check_source(with_folder(recipe, tmp_path))
+
+
+def test_the_demo_recipe_is_valid() -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "flows" / "demo.yaml")
+    assert recipe.name == "demo"
+    assert set(recipe.configs) == set(STAGES)

@@ -1,0 +1,281 @@
+"""A frozen dataset: its id is its content, and a mixture sees the picture that it sounds like."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.blobs import Blobs
+from storage.catalog import Catalog
+from storage.features import pack_features
+from storage.rejects import Rejected
+from storage.schema import TABLES
+from storage.stage import ShardTarget
+from storage.workspace import Workspace
+from tasks.snapshot import STAGE, SnapshotConfig, read_samples, snapshot
+from tests.made_catalog import bring_up
+
+CLIP_S = 2.0
+CONFIG = SnapshotConfig(name="made", folder="/archive")
+FILES = {"film": "/archive/film.mp4", "rain": "/archive/rain.mp4", "read": "/archive/read.wav"}
+ELSEWHERE = "/other/film.mp4"
+TEXT: dict[str, Any] = {
+    "string": "x",
+    "double": 1.0,
+    "int64": 1,
+    "int32": 1,
+    "bool": True,
+}
+RECIPE = {
+    "phoneme_clip_id": "read-clip",
+    "picture_clip_id": "rain-clip",
+    "picture_offset_s": 0.4,
+    "picture_loop_s": 1.2,
+}
+
+
+def row(table: str, **values: Any) -> dict[str, Any]:
+    """A row with something in every column that needs a value."""
+    filled = {c.name: TEXT.get(str(c.type), []) for c in TABLES[table].columns if not c.nullable}
+    return filled | {"run_id": "r-0"} | values
+
+
+def features(workspace: Path, clip_id: str, duration_s: float, seen: bool) -> list[dict[str, Any]]:
+    """Feature rows whose every row holds its own place on its grid."""
+    sizes = {"mel_pca": 25.0}
+    if seen:
+        sizes |= {"efficientnet_lite0": 10.0, "motion": 25.0}
+    if clip_id == "mix":
+        sizes = {"mel_pca": 25.0}
+    rows = [
+        {
+            "clip_id": clip_id,
+            "extractor": extractor,
+            "version": 1,
+            "_array": np.arange(round(duration_s * rate))[:, None] * [1.0, 2.0],
+        }
+        for extractor, rate in sizes.items()
+    ]
+    return [row("features", **made) for made in pack_features(workspace, rows)]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """A film with speech, rain with picture, a read text, and a mixture of the last two."""
+    workspace = Workspace.at(tmp_path_factory.mktemp("snapshot")).make()
+    with Catalog(workspace) as catalog:
+        tasks = {"film": "visual_tts", "rain": "v2s", "read": "tts"}
+        for name, task in tasks.items():
+            seen, clip = task != "tts", f"{name}-clip"
+            catalog.insert("files", [row("files", uri=FILES[name], source_id=name)])
+            catalog.insert(
+                "windows",
+                [
+                    row(
+                        "windows",
+                        clip_id=clip,
+                        source_id=name,
+                        duration_s=CLIP_S,
+                        has_picture=seen,
+                    )
+                ],
+            )
+            catalog.insert("kinds", [row("kinds", clip_id=clip, kept=True, task=task)])
+            split = "test" if name == "film" else "train"
+            catalog.insert("splits", [row("splits", source_id=name, split=split)])
+            catalog.insert("features", features(workspace.root, clip, CLIP_S, seen))
+            if task != "v2s":
+                said = row("phonemes", clip_id=clip, phoneme="s", start_s=0.4, end_s=0.8)
+                catalog.insert("phonemes", [said])
+        catalog.insert("codecs", [row("codecs", codec_id="codec", name="mel_pca")])
+        mixture = row(
+            "mixtures",
+            mix_id="mix",
+            speech_clip_id="read-clip",
+            split="train",
+            duration_s=CLIP_S,
+            recipe=json.dumps(RECIPE),
+        )
+        catalog.insert("mixtures", [mixture])
+        catalog.insert("features", features(workspace.root, "mix", CLIP_S, False))
+        yield catalog
+
+
+@pytest.fixture
+def catalog(opened: Catalog) -> Iterator[Catalog]:
+    """The catalog, which forgets what a test does to it."""
+    opened.connection.execute("BEGIN")
+    yield opened
+    opened.connection.execute("ROLLBACK")
+
+
+def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, Any]]:
+    fields = {"name": config.name, "folder": config.folder}
+    return catalog.rows(STAGE.items, fields)
+
+
+def dataset_id(catalog: Catalog, config: SnapshotConfig = CONFIG) -> str:
+    (item,) = items(catalog, config)
+    return item["item_id"]
+
+
+def members(catalog: Catalog, config: SnapshotConfig = CONFIG) -> set[str]:
+    return {m["item_id"] for item in items(catalog, config) for m in item["_members"]}
+
+
+def test_kept_clips_and_mixtures_of_the_folder_are_members(catalog: Catalog) -> None:
+    assert members(catalog) == {"film-clip", "rain-clip", "read-clip", "mix"}
+    assert members(catalog, SnapshotConfig("made", "/arch")) == set()
+    assert members(catalog, SnapshotConfig("made", "")) == members(catalog)
+    catalog.connection.execute("UPDATE lake.kinds SET kept = false WHERE clip_id = 'film-clip'")
+    catalog.connection.execute("UPDATE lake.kinds SET task = NULL WHERE clip_id = 'rain-clip'")
+    assert members(catalog) == {"read-clip", "mix"}
+
+
+def test_a_source_elsewhere_is_a_member_only_while_a_copy_lies_in_the_folder(
+    catalog: Catalog,
+) -> None:
+    catalog.insert("files", [row("files", uri=ELSEWHERE, source_id="film")])
+    assert "film-clip" in members(catalog)
+    catalog.connection.execute("DELETE FROM lake.files WHERE uri = ?", [FILES["film"]])
+    assert "film-clip" not in members(catalog)
+
+
+def test_a_file_whose_name_is_not_utf_8_lies_in_the_folder(catalog: Catalog) -> None:
+    catalog.connection.execute(
+        "UPDATE lake.files SET uri = 'file:///archive/%FF.mp4' WHERE source_id = 'film'"
+    )
+    assert "film-clip" in members(catalog)
+
+
+CHANGES = {
+    "latents": "UPDATE lake.features SET content_hash = 'x' WHERE clip_id = 'mix'",
+    "picture": "UPDATE lake.features SET content_hash = 'x' WHERE clip_id = 'rain-clip' "
+    "AND extractor = 'efficientnet_lite0'",
+    "motion": "UPDATE lake.features SET content_hash = 'x' WHERE clip_id = 'film-clip' "
+    "AND extractor = 'motion'",
+    "phonemes": "UPDATE lake.phonemes SET start_s = 0.5 WHERE clip_id = 'film-clip'",
+    "split": "UPDATE lake.splits SET split = 'validation' WHERE source_id = 'rain'",
+    "task": "UPDATE lake.kinds SET task = 'tts' WHERE clip_id = 'film-clip'",
+    "codec": "UPDATE lake.codecs SET codec_id = 'other'",
+    "member": "DELETE FROM lake.features WHERE clip_id = 'read-clip'",
+    "recipe": """UPDATE lake.mixtures SET recipe = replace(recipe, '0.4', '0.8')""",
+    "loop": """UPDATE lake.mixtures SET recipe = replace(recipe, '1.2', '1.6')""",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_id_changes_with_the_content_of_any_member(catalog: Catalog, change: str) -> None:
+    before = dataset_id(catalog)
+    catalog.connection.execute(CHANGES[change])
+    assert dataset_id(catalog) != before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE lake.files SET mtime_ns = 7, licence = 'CC0'",
+        "UPDATE lake.features SET run_id = 'r-9', shard_ref = 'shards/x/other.parquet'",
+        "UPDATE lake.windows SET scene = 9",
+        "UPDATE lake.mixtures SET item_id = 'other', run_id = 'r-9'",
+        "UPDATE lake.codecs SET fitted_clips = 99",
+        "DELETE FROM lake.phonemes WHERE clip_id = 'rain-clip'",
+    ],
+)
+def test_the_id_does_not_change_with_anything_else(catalog: Catalog, sql: str) -> None:
+    before = dataset_id(catalog)
+    catalog.connection.execute(sql)
+    assert dataset_id(catalog) == before
+
+
+def test_the_id_does_not_depend_on_the_order_of_rows_but_on_the_name(catalog: Catalog) -> None:
+    before = dataset_id(catalog)
+    rows = catalog.rows("FROM lake.features ORDER BY clip_id DESC, extractor DESC")
+    catalog.connection.execute("DELETE FROM lake.features")
+    catalog.insert("features", rows)
+    assert dataset_id(catalog) == before
+    assert dataset_id(catalog, SnapshotConfig("other", "/archive")) != before
+
+
+def samples(catalog: Catalog, split: str) -> dict[str, dict[str, Any]]:
+    (refs,) = catalog.rows("SELECT shard_refs FROM datasets")
+    found = read_samples(catalog.workspace.root, refs["shard_refs"], split)
+    assert [s["item_id"] for s in found] == sorted(s["item_id"] for s in found)
+    return {sample["item_id"]: sample for sample in found}
+
+
+@pytest.fixture(scope="module")
+def frozen(opened: Catalog) -> Catalog:
+    bring_up(opened, STAGE, CONFIG)
+    return opened
+
+
+def test_freezing_writes_members_counts_and_hours(frozen: Catalog) -> None:
+    (dataset,) = frozen.rows("FROM datasets")
+    assert (dataset["name"], dataset["version"], dataset["codec_id"]) == ("made", 1, "codec")
+    assert [dataset[f"{s}_items"] for s in ("train", "validation", "test")] == [3, 0, 1]
+    assert dataset["hours"] == pytest.approx(4 * CLIP_S / 3600)
+    assert frozen.value("SELECT count(*) FROM dataset_items") == 4
+    assert frozen.plan(STAGE, CONFIG).is_idle
+
+
+def test_samples_hold_the_arrays_of_their_clips(frozen: Catalog) -> None:
+    train = samples(frozen, "train")
+    assert set(train) == {"rain-clip", "read-clip", "mix"}
+    rain = train["rain-clip"]
+    assert np.array_equal(rain["latents"][:, 0], np.arange(50))
+    assert np.array_equal(rain["visual"][:, 1], 2 * np.arange(20))
+    assert np.array_equal(rain["motion"][:, 0], np.arange(50))
+    assert not rain["phonemes"].any()
+    read = train["read-clip"]
+    assert read["visual"] is None and read["motion"] is None
+    assert np.flatnonzero(read["phonemes"]).tolist() == list(range(10, 20))
+    assert set(samples(frozen, "test")) == {"film-clip"}
+
+
+def test_a_mixture_sees_the_looped_picture_of_its_ambience_from_its_offset_on(
+    frozen: Catalog,
+) -> None:
+    mix = samples(frozen, "train")["mix"]
+    at_10 = (np.arange(20) % 12) + 4  # 1.2 s of picture that repeats, from 0.4 s on
+    at_25 = (np.arange(50) % 30) + 10
+    assert np.array_equal(mix["visual"][:, 0], at_10)
+    assert np.array_equal(mix["motion"][:, 0], at_25)
+    assert np.flatnonzero(mix["phonemes"]).tolist() == list(range(10, 20))
+
+
+def test_a_new_member_is_a_new_version_and_the_old_one_stays(frozen: Catalog) -> None:
+    frozen.connection.execute("BEGIN")
+    try:
+        frozen.connection.execute(CHANGES["member"])
+        (item,) = items(frozen)
+        assert item["_version"] == 2
+    finally:
+        frozen.connection.execute("ROLLBACK")
+    (item,) = items(frozen)
+    assert item["_version"] == 1
+
+
+def test_a_feature_whose_bytes_changed_stops_the_dataset(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.connection.execute(CHANGES["motion"])
+    (item,) = items(catalog)
+    with pytest.raises(Rejected, match="clip film-clip") as caught:
+        snapshot(item, ShardTarget(str(catalog.workspace.root), str(tmp_path)), CONFIG)
+    assert caught.value.reason == "content_hash"
+
+
+def test_nothing_to_freeze_is_no_item(catalog: Catalog) -> None:
+    catalog.connection.execute("DELETE FROM lake.windows")
+    assert items(catalog) == []
+
+
+def test_shards_are_named_by_their_content(frozen: Catalog) -> None:
+    root = frozen.workspace.root
+    (refs,) = frozen.rows("SELECT shard_refs FROM datasets")
+    for ref in refs["shard_refs"]:
+        assert Path(ref).stem == hashlib.sha256((root / ref).read_bytes()).hexdigest()
+    assert Blobs(root).path("blobs/x").is_relative_to(root)

@@ -1,0 +1,237 @@
+"""Training: it learns, and a training that was killed ends in the same weights to the bit."""
+
+import pickle
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.presets import PRESETS
+from storage.rejects import Rejected
+from storage.stage import ShardTarget
+from tasks.batches import Batch
+from tasks.snapshot import read_samples
+from tasks.train import Preset, TrainConfig, Trainer, train_dataset
+from tests.made_model import codec_ref, made_dataset, tiny_sizes
+
+CONFIG = TrainConfig(
+    joint_steps=8,
+    mixture_steps=4,
+    batch_size=4,
+    crop_s=0.8,
+    warmup_steps=2,
+    threads=1,
+    log_every=3,
+    save_every=5,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", tiny_sizes)
+
+
+def target(tmp_path: Path, name: str) -> ShardTarget:
+    workspace = tmp_path / name
+    for folder in ("scratch", "checkpoints", "out"):
+        (workspace / folder).mkdir(parents=True)
+    return ShardTarget(str(workspace), str(workspace / "out"))
+
+
+def made_item(out: ShardTarget) -> dict[str, Any]:
+    workspace = Path(out.workspace)
+    return {
+        "item_id": "d" * 32,
+        "shard_refs": made_dataset(workspace),
+        "codec_ref": codec_ref(workspace),
+        "_name": "made",
+        "_fingerprint": "f" * 32,
+        "_input_hash": "h" * 64,
+    }
+
+
+def train(out: ShardTarget, config: TrainConfig = CONFIG) -> dict[str, Any]:
+    rows = train_dataset(made_item(out), out, config)
+    (row,) = rows["checkpoints"]
+    return row | {"curve": rows["losses"]}
+
+
+def weights(out: ShardTarget, row: dict[str, Any]) -> bytes:
+    return (Path(out.workspace) / row["ref"] / "model.safetensors").read_bytes()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the code catches it, only what is on disk stays."""
+
+
+def killed_at(out: ShardTarget, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains until a step and dies there."""
+
+    def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
+        if done == step:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardTarget, "report", report)
+        with pytest.raises(Killed):
+            train(out)
+
+
+def test_the_presets_of_the_recipe_are_those_of_the_model() -> None:
+    assert set(get_args(Preset)) == set(PRESETS)
+
+
+def test_a_training_that_was_killed_ends_in_the_same_weights_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = target(tmp_path, "undisturbed")
+    expected = train(undisturbed)
+    killed = target(tmp_path, "killed")
+    for step in (3, 7, 11):  # before the first state, between two, and in the second phase
+        killed_at(killed, step, monkeypatch)
+    found = train(killed)
+    assert weights(killed, found) == weights(undisturbed, expected)
+    volatile = {"train_s"}
+    assert {k: v for k, v in found.items() if k not in volatile} == {
+        k: v for k, v in expected.items() if k not in volatile
+    }
+    assert list((Path(killed.workspace) / "scratch" / "training").iterdir()) == []
+
+
+def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = target(tmp_path, "killed")
+    killed_at(out, 7, monkeypatch)
+    steps = []
+    one_step = Trainer.train_step
+
+    def counted(self: Trainer) -> float:
+        steps.append(self.step)
+        return one_step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", counted)
+    train(out)
+    assert steps == list(range(5, 12))
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    one, two = target(tmp_path, "one"), target(tmp_path, "two")
+    other = TrainConfig(joint_steps=1, mixture_steps=0, batch_size=2, threads=1, seed=1)
+    first = train(one, TrainConfig(joint_steps=1, mixture_steps=0, batch_size=2, threads=1))
+    assert weights(one, first) != weights(two, train(two, other))
+
+
+def test_a_state_of_another_size_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = target(tmp_path, "a")
+    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
+    trainer = Trainer(CONFIG, samples)
+    trainer.train_step()
+    trainer.save(tmp_path / "state.pt")
+    wider = tiny_sizes()
+    monkeypatch.setitem(PRESETS, "tiny", lambda: type(wider)(**{**_fields(wider), "layers": 3}))
+    other = Trainer(CONFIG, samples)
+    other.resume(tmp_path / "state.pt")
+    assert other.step == 0
+
+
+def _fields(sizes: Any) -> dict[str, Any]:
+    return {name: getattr(sizes, name) for name in sizes.__dataclass_fields__}
+
+
+def test_a_pickle_in_place_of_a_state_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "state.pt").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    out = target(tmp_path, "a")
+    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
+    with pytest.raises(pickle.UnpicklingError):
+        Trainer(CONFIG, samples).resume(tmp_path / "state.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def samples_of(batch: Batch) -> list[torch.Tensor]:
+    c = batch.conditions
+    assert c.visual is not None and c.motion is not None and c.phonemes is not None
+    return [batch.latents, c.mask, c.visual, c.motion, c.phonemes, c.present("visual")]
+
+
+def test_the_batch_of_a_step_does_not_depend_on_the_steps_before(tmp_path: Path) -> None:
+    out = target(tmp_path, "a")
+    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
+    fresh, worked = Trainer(CONFIG, samples), Trainer(CONFIG, samples)
+    for _ in range(3):
+        worked.train_step()
+    np.random.seed(7)
+    for step in (10, 2, 0):
+        one, two = fresh.batch(step), worked.batch(step)
+        assert one.tasks == two.tasks
+        for left, right in zip(samples_of(one), samples_of(two), strict=True):
+            assert torch.equal(left, right)
+    assert not torch.equal(fresh.batch(0).latents, fresh.batch(1).latents)
+
+
+def test_mixtures_come_in_the_second_phase_with_their_share(tmp_path: Path) -> None:
+    out = target(tmp_path, "a")
+    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
+    trainer = Trainer(CONFIG, samples)
+    for step in range(CONFIG.steps):
+        mixtures = trainer.batch(step).tasks.count("mixture")
+        assert mixtures == (0 if CONFIG.phase(step) == "joint" else 2)
+    without = Trainer(CONFIG, [s for s in samples if s["task"] != "mixture"])
+    assert "mixture" not in without.batch(CONFIG.steps - 1).tasks
+
+
+def test_the_loss_falls_on_made_data_and_the_curve_tells_it(tmp_path: Path) -> None:
+    config = TrainConfig(
+        joint_steps=60, mixture_steps=20, batch_size=6, crop_s=0.8, threads=1, learning_rate=5e-3
+    )
+    row = train(target(tmp_path, "a"), config)
+    assert row["last_loss"] < 0.7 * row["first_loss"]
+    curve = row["curve"]
+    whole = [point for point in curve if point["task"] == "all"]
+    assert [point["step"] for point in whole] == list(range(10, 81, 10))
+    assert [point["phase"] for point in whole] == ["joint"] * 6 + ["mixtures"] * 2
+    assert {p["task"] for p in curve if p["phase"] == "joint"} == {
+        "all",
+        "v2s",
+        "visual_tts",
+        "tts",
+    }
+    keys = [(point["step"], point["task"]) for point in curve]
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_latent_of_a_checkpoint_is_finite_and_counted(tmp_path: Path) -> None:
+    out = target(tmp_path, "a")
+    row = train(out)
+    state = load_file(Path(out.workspace) / row["ref"] / "model.safetensors")
+    assert all(value.isfinite().all() for value in state.values())
+    assert 0 < row["parameters"] <= sum(value.numel() for value in state.values())
+
+
+def test_a_dataset_without_training_clips_is_a_reject(tmp_path: Path) -> None:
+    out = target(tmp_path, "a")
+    item = made_item(out) | {"shard_refs": []}
+    with pytest.raises(Rejected, match=r"dataset made: .*lower split.test") as caught:
+        train_dataset(item, out, CONFIG)
+    assert caught.value.reason == "no_training_data"
+
+
+def test_the_learning_rate_warms_up_and_falls_by_a_cosine_in_each_phase() -> None:
+    config = TrainConfig(joint_steps=100, mixture_steps=50, warmup_steps=10, learning_rate=1.0)
+    rates = [config.rate(step) for step in range(config.steps)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == max(rates)
+    assert rates[99] == pytest.approx(0.1, abs=1e-3)
+    assert rates[100] == pytest.approx(1 / 3)
+    assert rates[149] == pytest.approx(1 / 30, abs=1e-3)
+    assert all(left > right for left, right in pairwise(rates[9:100]))
