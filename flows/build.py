@@ -89,7 +89,7 @@ def report_step(session: Session) -> Path:
 
 
 def start_engine() -> None:
-    """Starts the embedded Prefect server, or reaches the one that the environment names.
+    """Reaches the Prefect server that the environment names, by hand or as the embedded one.
 
     Raises whatever Prefect raises where that server does not answer.
     """

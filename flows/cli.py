@@ -1,11 +1,14 @@
 """The command line. Commands that need no flow do not import Prefect."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from flows import console
 from flows.cli_catalog import catalog
@@ -160,31 +163,59 @@ def report(
 
 def main() -> None:
     """Runs the command line; an error is one line and a code, a traceback only with --debug."""
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.exit(guarded(lambda: app(prog_name="talkies", standalone_mode=False)))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Remembers a Ctrl-C: libraries that it passes through may raise something else instead."""
+    console.Given.interrupted = True
+    signal.default_int_handler(number, frame)
 
 
 def guarded(run: Callable[[], Any]) -> int:
     """The exit code of a command, with what went wrong printed as one line."""
-    import click
-
     try:
         code = run()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.exceptions.Abort:
-        return console.FAILED
-    except click.ClickException as error:
-        error.show()
-        return console.USAGE
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except typer.Abort:
+        code = console.FAILED
+    except TyperException as error:
+        return _misused(error)
     except KeyboardInterrupt:
-        console.fail("stopped; what was committed stays, run the same command to go on")
-        return 130
+        code = console.INTERRUPTED
     except Exception as error:
         if console.Given.debug:
             raise
+        if console.Given.interrupted:
+            return _stopped()
         notes = "; ".join(getattr(error, "__notes__", []))
         usage = type(error).__name__ in ("RecipeError", "Refused", "ManifestError")
-        text = str(error) or type(error).__name__
+        text = _summary(error)
         console.fail(f"{text} ({notes})" if notes else text)
         return console.USAGE if usage else console.FAILED
+    if code == console.INTERRUPTED or console.Given.interrupted:
+        return _stopped()
     return code if isinstance(code, int) else console.DONE
+
+
+def _stopped() -> int:
+    console.fail("stopped; what was committed stays, run the same command to go on")
+    return console.INTERRUPTED
+
+
+def _summary(error: Exception) -> str:
+    """What an exception says, without the traceback that one from a child process carries."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1] if text.startswith("Traceback") else text
+
+
+def _misused(error: TyperException) -> int:
+    """Says what is wrong with the command line; without a command, its help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return console.USAGE
+    where = context.command_path if context else "talkies"
+    console.fail(f"{error.format_message()} (see `{where} --help`)")
+    return console.USAGE

@@ -8,7 +8,9 @@ from flows import console
 from flows.console import JsonOption, WorkspaceOption
 
 catalog = typer.Typer(
-    help="Query the catalog with SQL, and see what its tables mean.", no_args_is_help=True
+    help="Query the catalog with SQL, and see what its tables mean.",
+    epilog="Example: talkies catalog tables",
+    no_args_is_help=True,
 )
 
 

@@ -156,6 +156,7 @@ def run_sonify(
     workers: int | None,
 ) -> None:
     """`talkies sonify`: ingest the films, look at them, generate, and copy the results out."""
+    from tasks.scan import uri_of
     from tasks.script import read_script
 
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
@@ -163,7 +164,7 @@ def run_sonify(
         raise console.fail(f"no such file: {', '.join(missing)}", console.USAGE)
     checkpoint = _checkpoint_id(workspace, model or "")
     text = read_script(script) if script else ""
-    files = [str(path.resolve()) for path in sources]
+    files = [uri_of(path.resolve()) for path in sources]
     targets = tuple({"file": file, "script": text} for file in files)
     name = _rows(
         workspace,
@@ -206,11 +207,12 @@ def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: boo
         if not job.quiet:
             console.say_lines(["Nothing to do: every stage is up to date."])
         return False
-    use_embedded_prefect(Workspace.at(job.workspace))
     with Progress(job.quiet) as progress:
         bar = progress.add("start the flow engine", 1)
+        wait_for_server = use_embedded_prefect(Workspace.at(job.workspace), console.Given.debug)
         from flows import build
 
+        wait_for_server()
         build.start_engine()
         progress.end(bar, "  start the flow engine: ready")
     run: Callable[[Job], Any] = build.embedded(getattr(build, flow), job.workers)

@@ -15,7 +15,7 @@ from storage.settings import Settings
 from storage.workspace import Workspace
 
 FILE_WIDTH = 10_000
-DONE, FAILED, USAGE, REJECTS = 0, 1, 2, 3
+DONE, FAILED, USAGE, REJECTS, INTERRUPTED = 0, 1, 2, 3, 130
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -28,11 +28,12 @@ WorkersOption = Annotated[
 
 
 class Given:
-    """What was given before the subcommand."""
+    """What was given before the subcommand, and whether a Ctrl-C came since."""
 
     workspace: Path | None = None
     json: bool = False
     debug: bool = False
+    interrupted: bool = False
 
 
 def workspace_of(option: Path | None) -> Workspace:
@@ -102,5 +103,6 @@ def _cell(value: Any) -> str:
 
 def fail(message: str, code: int = FAILED) -> typer.Exit:
     """Prints one line on the error stream; returns the exit to raise."""
-    Console(stderr=True).print(f"talkies: {message}", style="red", highlight=False, markup=False)
+    line = f"talkies: {' '.join(message.split())}"
+    Console(stderr=True).print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     return typer.Exit(code)
