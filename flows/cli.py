@@ -11,10 +11,26 @@ import typer
 from typer.exceptions import TyperException
 
 from flows import console
+from flows.cli_care import care
 from flows.cli_catalog import catalog
+from flows.cli_export import export
+from flows.cli_lineage import lineage_commands
 from flows.console import JsonOption, WorkersOption, WorkspaceOption
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
+
+# By name: importing their modules would cost every command its start.
+USAGE_ERRORS = frozenset(
+    [
+        "RecipeError",
+        "Refused",
+        "ManifestError",
+        "UnknownFormat",
+        "UnknownId",
+        "UnknownVersion",
+        "UnknownSource",
+    ]
+)
 
 app = typer.Typer(
     name="talkies",
@@ -24,6 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+catalog.add_typer(lineage_commands)
+catalog.add_typer(care)
+catalog.command(epilog="Example: talkies catalog export /data/plain")(export)
 app.add_typer(catalog, name="catalog")
 
 
@@ -191,7 +210,7 @@ def guarded(run: Callable[[], Any]) -> int:
         if console.Given.interrupted:
             return _stopped()
         notes = "; ".join(getattr(error, "__notes__", []))
-        usage = type(error).__name__ in ("RecipeError", "Refused", "ManifestError")
+        usage = type(error).__name__ in USAGE_ERRORS
         text = _summary(error)
         console.fail(f"{text} ({notes})" if notes else text)
         return console.USAGE if usage else console.FAILED

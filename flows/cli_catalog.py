@@ -1,5 +1,7 @@
 """`talkies catalog`: read-only looks at the catalog."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,14 +67,36 @@ def describe(
 )
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT.")],
+    as_of: Annotated[
+        str | None, typer.Option(help="Snapshot id, time, or NAME@VERSION of a dataset.")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="table, csv, json, parquet or arrow.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File in place of the screen.")] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one read-only SELECT."""
+    """Run one read-only SELECT, on the catalog as it is or as it was."""
+    from storage.catalog import Catalog
+    from storage.formats import BINARY, encode, save
+    from storage.snapshots import as_of as snapshot_of
     from storage.sql import read_only_query
 
-    table = read_only_query(query, console.workspace_of(workspace))
-    console.say_table(table, console.wants_json(as_json))
+    where = console.workspace_of(workspace)
+    snapshot = None
+    if as_of is not None:
+        with Catalog(where, read_only=True) as opened:
+            snapshot = snapshot_of(opened, as_of)
+    table = read_only_query(query, where, snapshot=snapshot)
+    if output:
+        save(table, output, format_)
+    elif format_ in (None, "table"):
+        console.say_table(table, console.wants_json(as_json))
+    elif format_ in BINARY and sys.stdout.isatty():
+        raise console.fail(f"{format_} is not text; give --output FILE", console.USAGE)
+    else:
+        sys.stdout.buffer.write(encode(table, format_))
 
 
 @catalog.command(epilog="Example: talkies catalog rejects --reason truncated")
@@ -91,16 +115,3 @@ def rejects(
             {"reason": reason},
         )
     console.say_rows(rows, title="rejects", as_json=console.wants_json(as_json))
-
-
-@catalog.command(epilog="Example: talkies catalog snapshots")
-def snapshots(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """List the datasets' versions with the catalog snapshot that each froze."""
-    from storage.catalog import Catalog
-
-    with Catalog(console.workspace_of(workspace), read_only=True) as opened:
-        rows = opened.rows(
-            "SELECT name, version, catalog_snapshot, train_items, validation_items, test_items, "
-            "round(hours * 60, 2) AS minutes, digest FROM datasets ORDER BY name, version"
-        )
-    console.say_rows(rows, title="datasets", as_json=console.wants_json(as_json))

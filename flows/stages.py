@@ -75,7 +75,7 @@ def _collect(
             except Exception as error:
                 failure = failure or error
                 continue
-            session.catalog.commit(stage, result)
+            session.catalog.commit(stage, result, plan.again)
             session.worker_cpu_s += result.cpu_s
             finished += result.done + result.rejected
             rejected += result.rejected

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.ids import sha256_file
 from storage.rejects import Rejected
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace, write_once
 
 SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
 
@@ -22,9 +22,7 @@ class Blobs:
     def put_bytes(self, data: bytes, suffix: str) -> str:
         """Stores bytes and returns their reference; the same bytes give the same reference."""
         ref = _ref(hashlib.sha256(data).hexdigest(), suffix)
-        path = self.path(ref)
-        if not path.exists():
-            write_atomically(path, data)
+        write_once(self.path(ref), data)
         return ref
 
     def put_file(self, path: Path, suffix: str) -> str:
@@ -32,6 +30,7 @@ class Blobs:
         ref = _ref(sha256_file(path), suffix)
         target = self.path(ref)
         if target.exists():
+            os.utime(target)
             path.unlink()
             return ref
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.schema import SCHEMA_VERSION, TABLES, VIEWS, Table
+from storage.migrate import CatalogTooOld, migrate, version_of
+from storage.schema import SCHEMA_VERSION, TABLES
 from storage.stage import Output, ShardRef, ShardResult, Stage
 from storage.workspace import Workspace
 
@@ -28,7 +29,12 @@ GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
     "AND item_id NOT IN (SELECT item_id FROM keyed)"
 )
-OFFLINE = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+OFFLINE = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    # A retried shard writes the same path again; the cache would give parts of the old file.
+    "enable_external_file_cache": "false",
+}
 
 
 class CatalogMissing(FileNotFoundError):
@@ -41,13 +47,17 @@ class CatalogTooNew(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The pending items of a stage, cut into shards."""
+    """The pending items of a stage, cut into shards.
+
+    `again` says that one of them was finished before, under another configuration or input.
+    """
 
     stage: str
     items: int
     cost_s: float
     total_items: int
     gone: int
+    again: bool
     shards: tuple[int, ...]
 
     @property
@@ -82,11 +92,16 @@ def _quoted(text: str | Path) -> str:
 class Catalog:
     """The catalog of one workspace, open for reading or for writing."""
 
-    def __init__(self, workspace: Workspace, read_only: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, read_only: bool = False, snapshot: int | None = None
+    ) -> None:
         """Opens the catalog, and makes it where it is missing unless read_only.
 
-        Raises CatalogMissing, CatalogTooNew, or ModuleNotFoundError for a missing extension.
+        An older catalog is brought forward first, also for a reader. With `snapshot` all tables and
+        views are as they were then, for reading only. Raises CatalogMissing, CatalogTooNew, or
+        ModuleNotFoundError for a missing extension.
         """
+        read_only = read_only or snapshot is not None
         self.workspace = workspace
         if read_only and not workspace.catalog_path.exists():
             raise CatalogMissing(
@@ -96,24 +111,32 @@ class Catalog:
             raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
         self.connection = duckdb.connect(config=dict(OFFLINE))
         try:
-            self._attach(read_only)
+            for name in EXTENSIONS:
+                self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
+            self._attach(read_only, snapshot)
+            try:
+                if snapshot is None:
+                    self._bring_up(read_only)
+            except CatalogTooOld:
+                self.connection.execute("USE memory")
+                self.connection.execute("DETACH lake")
+                with workspace.writing():
+                    Catalog(workspace).close()
+                self._attach(read_only, snapshot)
         except BaseException:
             self.connection.close()
             raise
 
-    def _attach(self, read_only: bool) -> None:
-        workspace = self.workspace
-        for name in EXTENSIONS:
-            self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
-        options = "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'"
+    def _attach(self, read_only: bool, snapshot: int | None) -> None:
         # A workspace that was moved or copied keeps its old path in the metadata.
-        options += ", OVERRIDE_DATA_PATH true"
+        options = ["OVERRIDE_DATA_PATH true"]
+        options += ["READ_ONLY"] if read_only else ["META_JOURNAL_MODE 'WAL'"]
+        options += [] if snapshot is None else [f"SNAPSHOT_VERSION {int(snapshot)}"]
         self.connection.execute(
-            f"ATTACH {_quoted('ducklake:sqlite:' + str(workspace.catalog_path))} AS lake "
-            f"(DATA_PATH {_quoted(str(workspace.tables_path) + '/')}, {options})"
+            f"ATTACH {_quoted('ducklake:sqlite:' + str(self.workspace.catalog_path))} AS lake "
+            f"(DATA_PATH {_quoted(str(self.workspace.tables_path) + '/')}, {', '.join(options)})"
         )
         self.connection.execute("USE lake")
-        self._bring_up(read_only)
 
     def __enter__(self) -> Self:
         """The catalog itself."""
@@ -195,7 +218,13 @@ class Catalog:
             if stage.keeps_history
             else int(self.value(f"SELECT count(*) FROM ({GONE})", [stage.name]))
         )
-        return Pending(stage.name, items, cost_s, total, gone, tuple(row[0] for row in shards))
+        again = self.value(
+            "SELECT count(*) > 0 FROM keyed SEMI JOIN "
+            "(SELECT item_id FROM lake.progress WHERE stage = ?) USING (item_id) WHERE _pending",
+            [stage.name],
+        )
+        cut = tuple(row[0] for row in shards)
+        return Pending(stage.name, items, cost_s, total, gone, bool(again), cut)
 
     def cut(self, pending: Pending, folder: Path, run_id: str) -> list[ShardRef]:
         """Writes each shard of the planned items as Parquet below a folder."""
@@ -226,18 +255,19 @@ class Catalog:
         """A transaction as a context: it commits at the end, or rolls back on an exception."""
         return _Transaction(self.connection)
 
-    def commit(self, stage: Stage, result: ShardResult) -> None:
+    def commit(self, stage: Stage, result: ShardResult, again: bool = True) -> None:
         """Commits all that a shard wrote in one transaction: rows, rejects and progress.
 
-        Rows that the stage wrote earlier for the same items are replaced.
+        Rows that the stage wrote earlier for the same items are replaced. Where the plan knows
+        that there are none (`Pending.again`), not looking for them keeps commits equally fast
+        however much is done already.
         """
         progress = result.tables.get("progress")
         if progress is None:
             return
         with self.transaction():
             worked = f"SELECT item_id FROM read_parquet({_quoted(progress)})"
-            again = f"SELECT item_id FROM lake.progress WHERE stage = ? AND item_id IN ({worked})"
-            if self.value(f"SELECT count(*) FROM ({again})", [stage.name]):
+            if again:
                 self._forget(stage, worked)
             for table, path in sorted(result.tables.items()):
                 keys = ", ".join(TABLES[table].key)
@@ -270,43 +300,19 @@ class Catalog:
     # -- making --------------------------------------------------------------------------------
 
     def _bring_up(self, read_only: bool) -> None:
-        there = {
-            row[0]
-            for row in self.connection.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
-            ).fetchall()
-        }
-        if "schema_version" in there:
-            version = int(self.value("SELECT max(version) FROM lake.schema_version"))
-            if version > SCHEMA_VERSION:
-                raise CatalogTooNew(
-                    f"{self.workspace.catalog_path}: catalog version {version} is newer than "
-                    f"{SCHEMA_VERSION}, which this talkies knows; upgrade talkies"
-                )
-            return
-        if read_only:
-            raise CatalogMissing(f"{self.workspace.catalog_path}: the catalog is empty")
-        with self.transaction():
-            for table in TABLES.values():
-                self._make_table(table)
-            for view in VIEWS.values():
-                self.connection.execute(f"CREATE VIEW lake.{view.name} AS {view.sql}")
-                self.connection.execute(f"COMMENT ON VIEW lake.{view.name} IS {_quoted(view.text)}")
-            self.connection.execute("CREATE TABLE lake.schema_version (version INTEGER)")
-            self.connection.execute(f"INSERT INTO lake.schema_version VALUES ({SCHEMA_VERSION})")
-
-    def _make_table(self, table: Table) -> None:
-        empty = table.arrow().empty_table()
-        self.connection.register("empty_rows", empty)
-        self.connection.execute(f"CREATE TABLE lake.{table.name} AS FROM empty_rows")
-        self.connection.unregister("empty_rows")
-        self.connection.execute(f"COMMENT ON TABLE lake.{table.name} IS {_quoted(table.text)}")
-        for column in table.columns:
-            unit = f" [{column.unit}]" if column.unit else ""
-            self.connection.execute(
-                f"COMMENT ON COLUMN lake.{table.name}.{column.name} "
-                f"IS {_quoted(column.text + unit)}"
+        version, path = version_of(self.connection), self.workspace.catalog_path
+        if version > SCHEMA_VERSION:
+            raise CatalogTooNew(
+                f"{path}: catalog version {version} is newer than {SCHEMA_VERSION}, "
+                "which this talkies knows; upgrade talkies"
             )
+        if version == SCHEMA_VERSION:
+            return
+        if read_only and not version:
+            raise CatalogMissing(f"{path}: the catalog is empty")
+        if read_only:
+            raise CatalogTooOld(f"{path}: version {version} is older than {SCHEMA_VERSION}")
+        migrate(self.connection, version)
 
 
 class _Transaction:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.rejects import Rejected
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace, write_once
 
 ROW_GROUP_ROWS = 64
 DTYPE = "float16"
@@ -83,9 +83,7 @@ def _write_shard(
     pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ROWS)
     data = sink.getvalue()
     ref = f"shards/{extractor}/{hashlib.sha256(data).hexdigest()}.parquet"
-    path = Workspace(Path(workspace_root).resolve()).path(ref)
-    if not path.exists():
-        write_atomically(path, data)
+    write_once(Workspace(Path(workspace_root).resolve()).path(ref), data)
     return ref
 
 

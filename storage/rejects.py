@@ -21,6 +21,7 @@ REASONS: dict[str, str] = {
     "no_speech": "Speech was expected in this clip and none was found.",
     "no_phonemes": "The text has no word that can be pronounced in its language.",
     "level_off": "The achieved level differs from the requested one by more than the tolerance.",
+    "forgotten": "The source was taken down; remove the file from the source folder.",
     "no_training_data": "The dataset's training split is empty; add sources or lower split.test.",
     "no_picture": "The source has no picture to make a soundtrack for.",
     "no_script": "The script has no word that can be spoken; give text or leave it out.",

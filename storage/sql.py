@@ -61,8 +61,13 @@ class SqlLimits:
     result_bytes: int = 1 << 30
 
 
-def read_only_query(sql: str, workspace: Workspace, limits: SqlLimits | None = None) -> pa.Table:
-    """The rows of one SELECT over the catalog.
+def read_only_query(
+    sql: str,
+    workspace: Workspace,
+    limits: SqlLimits | None = None,
+    snapshot: int | None = None,
+) -> pa.Table:
+    """The rows of one SELECT over the catalog, as it is or as it was at a snapshot.
 
     Raises Refused for anything that is not a single SELECT over the catalog's tables, or that
     takes too long or too much memory; CatalogMissing where there is no catalog; and Refused with
@@ -71,7 +76,7 @@ def read_only_query(sql: str, workspace: Workspace, limits: SqlLimits | None = N
     limits = limits or SqlLimits()
     with duckdb.connect(config=dict(OFFLINE)) as parser:
         _check(parser, sql)
-    with Catalog(workspace, read_only=True) as catalog:
+    with Catalog(workspace, read_only=True, snapshot=snapshot) as catalog:
         _fence(catalog.connection, workspace, limits)
         return _timed(catalog.connection, sql, limits)
 
@@ -86,11 +91,7 @@ def _check(parser: duckdb.DuckDBPyConnection, sql: str) -> None:
     kind = statements[0].type
     # The text itself is parsed again: a PRAGMA comes out of the statement as the SELECT behind it.
     query = EXPLAIN.sub("", sql, count=1) if kind == duckdb.StatementType.EXPLAIN else sql
-    if (
-        kind
-        not in (duckdb.StatementType.EXPLAIN, duckdb.StatementType.SELECT)
-        != duckdb.StatementType.SELECT
-    ):
+    if kind not in (duckdb.StatementType.EXPLAIN, duckdb.StatementType.SELECT):
         raise Refused(f"{kind.name} is not allowed; the catalog is read-only here")
     answer = parser.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
     try:

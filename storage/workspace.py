@@ -83,6 +83,17 @@ class Workspace:
             yield
 
 
+def write_once(path: Path, data: bytes) -> None:
+    """Writes a file that is named by its content, unless it is there.
+
+    One that is there is touched, so that sweeping orphans takes it for as young as a new one.
+    """
+    if path.exists():
+        os.utime(path)
+    else:
+        write_atomically(path, data)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a whole file or nothing: temporary name, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)

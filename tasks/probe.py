@@ -182,7 +182,8 @@ STAGE = Stage(
                min_by(licence, uri) AS licence, min_by(attribution, uri) AS attribution,
                min_by(consent, uri) AS consent, min_by(transcript, uri) AS transcript,
                1.0::DOUBLE AS cost_s
-        FROM files GROUP BY source_id
+        FROM files WHERE source_id NOT IN (SELECT source_id FROM tombstones)
+        GROUP BY source_id
     """,
     outputs=(Output("sources", key="source_id"),),
     run=probe_shard,

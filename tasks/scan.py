@@ -26,6 +26,7 @@ SIDECAR_SUFFIX = ".txt"
 # A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well.
 BELOW_FOLDER = """(starts_with(uri, $folder || '/')
     OR starts_with(uri, 'file://' || replace(url_encode($folder), '%2F', '/') || '/'))"""
+FORGOTTEN = "(SELECT list(source_id) FROM tombstones) AS _forgotten"
 LISTING = pa.schema(
     [
         ("uri", pa.string()),
@@ -168,6 +169,8 @@ def scan_file(item: dict[str, Any]) -> Rows:
     listed = (item["size_bytes"], item["mtime_ns"])
     if not source_id or (after.st_size, after.st_mtime_ns) != listed:
         raise Rejected("changed", f"{path}: changed since it was listed; build when it is complete")
+    if source_id in (item.get("_forgotten") or ()):
+        raise Rejected("forgotten", f"{path}: its content was taken down; remove the file")
     row = {name: item[name] for name in ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS)}
     return {"files": [row | {"source_id": source_id}]}
 
@@ -180,10 +183,10 @@ STAGE = Stage(
     # Files of other folders in the same workspace stay: their rows are items as they stand.
     items=f"""
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
-               transcript, greatest(size_bytes, 0) / 1e6 AS cost_s FROM listing
+               transcript, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN} FROM listing
         UNION ALL
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
-               transcript, size_bytes / 1e6 AS cost_s
+               transcript, size_bytes / 1e6 AS cost_s, {FORGOTTEN}
         FROM files WHERE (len($files) > 0 OR NOT {BELOW_FOLDER})
         AND uri NOT IN (SELECT uri FROM listing)
     """,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace, write_once
 from tasks.mix_plan import picture_rows
 from tasks.scan import BELOW_FOLDER
 
@@ -145,9 +145,7 @@ def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
     )
     data = sink.getvalue()
     ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
-    path = Workspace.at(workspace_root).path(ref)
-    if not path.exists():
-        write_atomically(path, data)
+    write_once(Workspace.at(workspace_root).path(ref), data)
     return ref
 
 

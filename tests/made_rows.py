@@ -1,4 +1,4 @@
-"""A small catalog with known truth: three films and a recording, from files to soundtracks.
+"""A small catalog with known truth: two films and a recording, from files to soundtracks.
 
 Film A (20 s) gives a1 (8 s, English speech on screen) and a2 (12 s, silent: dropped). Film B (36 s)
 gives b1 (30 s of sound) and b2 (6 s, German speech off screen). Recording C (40 s, no licence) is
@@ -175,9 +175,9 @@ def _models() -> dict[str, list[Row]]:
     )
     members = (
         ("d1", "a1", "visual_tts", "train", 8.0),
-        ("d1", "b1", "v2s", "train", 30.0),
+        ("d1", "b1", "v2s", "test", 30.0),
         ("d2", "a1", "visual_tts", "train", 8.0),
-        ("d2", "b1", "v2s", "train", 30.0),
+        ("d2", "b1", "v2s", "test", 30.0),
         ("d2", "b2", "tts", "test", 6.0),
         ("d2", "m1", "mixture", "train", 8.0),
     )
@@ -210,6 +210,10 @@ def _models() -> dict[str, list[Row]]:
                 version=version,
                 digest=f"digest-{version}",
                 catalog_snapshot=10 * version,
+                train_items=version,
+                test_items=version,
+                hours=(38.0 if version == 1 else 52.0) / 3600,
+                codec_id="z1",
                 shard_refs=[f"shards/dataset/{version}.parquet"],
             )
             for version in (1, 2)

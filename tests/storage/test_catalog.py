@@ -433,3 +433,23 @@ def test_inserted_rows_must_fit_their_table(catalog: Catalog, tmp_path: Path) ->
     out = ShardTarget(str(catalog.workspace.root), str(tmp_path))
     with pytest.raises(ValueError, match="splits"):
         write_rows(out, {"splits": [{"source_id": 3, "component_id": "x", "split": "y"}]}, "r-1")
+
+
+def test_a_plan_knows_whether_items_are_done_again(catalog: Catalog) -> None:
+    show(catalog, THINGS)
+    assert not work(catalog).again
+    assert work(catalog, config=MadeConfig(threshold=0.9)).again
+    assert not catalog.plan(STAGE, MadeConfig(threshold=0.9)).again
+
+
+def test_a_catalog_opens_as_it_was_at_a_snapshot(catalog: Catalog) -> None:
+    show(catalog, THINGS[:1])
+    work(catalog)
+    before = catalog.snapshot()
+    show(catalog, THINGS)
+    work(catalog)
+    with Catalog(catalog.workspace, snapshot=before) as old:
+        assert old.value("SELECT count(*) FROM progress") == 1
+        with pytest.raises(duckdb.Error):
+            old.connection.execute("DELETE FROM progress")
+    assert catalog.value("SELECT count(*) FROM progress") == 3

@@ -1,5 +1,6 @@
 """The schema: everything is described, and what is described is what is there and enforced."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.catalog import Catalog
+from storage.columns import View
 from storage.schema import TABLES, VIEWS, Column, Table, describe
 from storage.stage import ShardTarget, write_rows
 from storage.workspace import Workspace
 
 COLUMNS = [(table, column) for table in TABLES.values() for column in table.columns]
+DESCRIBED = [(d, column) for d in (*TABLES.values(), *VIEWS.values()) for column in d.columns]
 REQUIRED = [(t, c) for t, c in COLUMNS if not c.nullable and c.name != "run_id"]
 TEXT = {
     "string": "x",
@@ -32,7 +35,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
 
 
 def name_of(value: Any) -> str:
-    return value.name if isinstance(value, Table | Column) else str(value)
+    return value.name if isinstance(value, Table | View | Column) else str(value)
 
 
 def full_row(table: Table) -> dict[str, Any]:
@@ -61,8 +64,8 @@ def test_a_table_is_described_and_has_a_key_of_its_own_columns(table: Table) -> 
     assert "run_id" not in table.stable_columns
 
 
-@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=name_of)
-def test_a_column_says_what_it_means_and_in_which_unit(table: Table, column: Column) -> None:
+@pytest.mark.parametrize(("table", "column"), DESCRIBED, ids=name_of)
+def test_a_column_says_what_it_means_and_in_which_unit(table: Table | View, column: Column) -> None:
     assert len(column.text) > 3
     assert column.text[-1] in ".)|…"
     units = {
@@ -79,6 +82,20 @@ def test_a_column_says_what_it_means_and_in_which_unit(table: Table, column: Col
     unit = units.get("_" + column.name.rsplit("_", 1)[-1])
     if unit and "_" in column.name:
         assert column.unit == unit
+    if pa.types.is_floating(column.type):
+        assert column.unit, "a measured number has a unit"
+
+
+@pytest.mark.parametrize(("table", "column"), DESCRIBED, ids=name_of)
+def test_a_columns_example_is_a_value_of_its_type(table: Table | View, column: Column) -> None:
+    assert column.example
+    if pa.types.is_list(column.type):
+        values = json.loads(column.example)
+        assert pa.array([values], column.type).to_pylist() == [values]
+    elif not pa.types.is_string(column.type):
+        assert pa.array([column.example]).cast(column.type)[0].is_valid
+    elif column.example.startswith(("{", "[{")):
+        assert json.loads(column.example)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=name_of)
@@ -121,13 +138,15 @@ def test_the_catalog_has_the_columns_that_are_described(catalog: Catalog, name: 
     real = [row["column_name"] for row in catalog.rows(f"DESCRIBE {name}")]
     described = describe(name)
     assert [row["column"] for row in described] == real
-    assert all(row["text"] for row in described)
+    assert set(described[0]) == {"column", "type", "unit", "text", "example"}
+    assert all(row["text"] and row["type"] and row["example"] for row in described)
 
 
-@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
-def test_a_view_is_described_and_can_be_read(catalog: Catalog, view: Any) -> None:
+@pytest.mark.parametrize("view", VIEWS.values(), ids=name_of)
+def test_a_view_is_described_and_can_be_read(catalog: Catalog, view: View) -> None:
     assert view.text.endswith(".")
-    assert catalog.rows(f"FROM {view.name}") == []
+    rows = catalog.rows(f"FROM {view.name}")
+    assert [row["items"] for row in rows] == ([0] * 9 if view.name == "funnel" else [])
 
 
 def test_descriptions_are_in_the_catalog_too(catalog: Catalog) -> None:
@@ -144,12 +163,20 @@ def test_an_unknown_name_is_not_described() -> None:
         describe("clip")
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=name_of)
-def test_arrow_types_come_through_the_catalog_unchanged(catalog: Catalog, table: Table) -> None:
-    stored = catalog.arrow(f"FROM {table.name}").schema
-    for column in table.columns:
+@pytest.mark.parametrize("described", [*TABLES.values(), *VIEWS.values()], ids=name_of)
+def test_arrow_types_come_through_the_catalog_unchanged(
+    catalog: Catalog, described: Table | View
+) -> None:
+    stored = catalog.arrow(f"FROM {described.name}").schema
+    for column in described.columns:
         own, read = column.type, stored.field(column.name).type
         assert str(read).replace("Etc/UTC", "UTC").replace("l: ", "item: ") in (
             str(own),
             str(own).replace("item: ", "l: "),
         ) or read.equals(own)
+
+
+def test_no_example_names_a_folder_of_the_machine_that_it_was_made_on() -> None:
+    for _, column in DESCRIBED:
+        assert "/tmp" not in column.example
+        assert not column.example.startswith("/") or column.example.startswith("/archive/")

@@ -185,5 +185,6 @@ def test_a_duplicate_is_probed_once_under_its_first_path() -> None:
     )
     for column in ("attribution", "consent", "transcript"):
         connection.execute(f"ALTER TABLE files ADD COLUMN {column} VARCHAR")
+    connection.execute("CREATE TABLE tombstones AS SELECT 's9' AS source_id")
     items = connection.execute(STAGE.items).fetchall()
     assert items == [("s1", "s1", "/a.mp4", 9, "CC0", None, None, None, 1.0)]

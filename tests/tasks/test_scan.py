@@ -333,3 +333,27 @@ def test_a_moved_folder_gives_the_same_sources(catalog: Catalog, folder: Path) -
     put(folder / "other.mp4", b"other")
     scan(catalog, moved)
     assert catalog.rows("SELECT source_id FROM files WHERE uri LIKE '%/moved/%'") == before
+
+
+def test_a_source_that_was_taken_down_is_not_taken_in_again(folder: Path) -> None:
+    (folder / "reel.mp4").write_bytes(b"taken down")
+    config = ScanConfig(str(folder))
+    [listed] = list_folder(config).to_pylist()
+    [row] = scan_file(listed | {"_forgotten": ["another"]})["files"]
+    with pytest.raises(Rejected, match="was taken down") as caught:
+        scan_file(listed | {"_forgotten": [row["source_id"]]})
+    assert caught.value.reason == "forgotten"
+
+
+def test_tombstones_reach_the_scan_and_are_no_reason_to_hash_again(
+    catalog: Catalog, folder: Path
+) -> None:
+    put(folder / "reel.mp4")
+    scan(catalog, folder)
+    catalog.connection.execute(
+        "INSERT INTO tombstones BY NAME SELECT 's-9' AS source_id, '/x.mp4' AS uri, "
+        "'asked' AS reason, now() AS forgotten_at, 'r-1' AS run_id"
+    )
+    assert scan(catalog, folder) == (0, 0)
+    assert catalog.rows("SELECT DISTINCT _forgotten FROM keyed") == [{"_forgotten": ["s-9"]}]
+    catalog.connection.execute("DELETE FROM tombstones")

@@ -1,0 +1,118 @@
+"""The tables of the pipeline's own state: what is done, failed, was taken down, and ran."""
+
+from storage.columns import DOUBLE, STRING, TIME, Column, Table, measured, optional, table
+
+C = Column
+
+STATE_TABLES: tuple[Table, ...] = (
+    table(
+        "rejects",
+        "An item that a stage could not process, and why.",
+        "stage item_id",
+        C("stage", STRING, "Stage that rejected it.", "", "probe"),
+        C("item_id", STRING, "The item: a source id, clip id or path.", "", "adceea22d273…"),
+        optional("uri", STRING, "File that it comes from.", "", "/archive/films/truncated.mp4"),
+        C("reason", STRING, "Reason code.", "", "truncated"),
+        C(
+            "message",
+            STRING,
+            "What is wrong, with the value and the mend.",
+            "",
+            "the index (moov atom) is missing: the file ends early, at 230178 bytes",
+        ),
+        C(
+            "facts",
+            STRING,
+            "What was measured, as JSON.",
+            "",
+            '{"size_bytes": 230178, "stated_bytes": 380040}',
+        ),
+    ),
+    table(
+        "progress",
+        "An item that a stage has finished; nothing else remembers what is done.",
+        "stage item_id",
+        C("stage", STRING, "Stage.", "", "listen"),
+        C("item_id", STRING, "The item.", "", "02fb191f6451…"),
+        C(
+            "fingerprint",
+            STRING,
+            "Hash of stage version, configuration and weights.",
+            "",
+            "93ba905317e2…",
+        ),
+        C(
+            "input_hash",
+            STRING,
+            "Hash of every input column that the stage read.",
+            "",
+            "38e87af879f1…",
+        ),
+        C("status", STRING, "done or rejected.", "", "done"),
+        measured("cpu_s", DOUBLE, "CPU seconds of the worker itself.", "s", "1.628"),
+    ),
+    table(
+        "tombstones",
+        "A source that was taken down: no build takes it in again.",
+        "source_id",
+        C("source_id", STRING, "Source: sha256 of the file's bytes.", "", "a4f582e875cc…"),
+        optional("uri", STRING, "A path that it had.", "", "/archive/films/obama_speech.mp4"),
+        C("reason", STRING, "Why, in the words of who took it down.", "", "consent withdrawn"),
+        measured("forgotten_at", TIME, "When.", "UTC", "2026-11-23 04:12:09.120000+00:00"),
+    ),
+    table(
+        "marks",
+        "A dataset, model or soundtrack that was made with a source that was taken down later.",
+        "kind id source_id",
+        C("kind", STRING, "dataset, checkpoint or generation.", "", "dataset"),
+        C("id", STRING, "Its id.", "", "e1c5d3aed1db…"),
+        C("source_id", STRING, "The source that was taken down.", "", "a4f582e875cc…"),
+    ),
+    Table(
+        "runs",
+        "A run of a command that writes.",
+        ("run_id",),
+        (
+            measured("run_id", STRING, "Run.", "", "r-20261123-034505-21cda0"),
+            measured("command", STRING, "Command line.", "", "talkies demo"),
+            measured("recipe", STRING, "Recipe as JSON.", "", '{"clips":{"max_length_s":10.0}}'),
+            C(
+                "code_commit",
+                STRING,
+                "Commit of the code, if known.",
+                "",
+                "498100fe2354…",
+                nullable=True,
+                volatile=True,
+            ),
+            measured(
+                "versions",
+                STRING,
+                "Versions of Python and packages as JSON.",
+                "",
+                '{"duckdb": "1.5.5", "python": "3.11.7"}',
+            ),
+            measured("started_at", TIME, "Start.", "UTC", "2026-11-23 03:45:05.631703+00:00"),
+            C(
+                "finished_at",
+                TIME,
+                "End; NULL while it runs or when it was killed.",
+                "UTC",
+                "2026-11-23 03:48:23.749128+00:00",
+                nullable=True,
+                volatile=True,
+            ),
+            measured("status", STRING, "running, done, failed or killed.", "", "done"),
+            C("wall_s", DOUBLE, "Wall seconds.", "s", "198.1", nullable=True, volatile=True),
+            C(
+                "cpu_s",
+                DOUBLE,
+                "CPU seconds of flow and workers.",
+                "s",
+                "302.3",
+                nullable=True,
+                volatile=True,
+            ),
+        ),
+    ),
+)

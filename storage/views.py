@@ -1,0 +1,245 @@
+"""The named queries for the questions of every day, over the tables of one catalog.
+
+Counts are BIGINT, hours are DOUBLE. A view reads tables and the views above it.
+"""
+
+from dataclasses import replace
+
+from storage.clip_tables import CLIP_TABLES
+from storage.columns import DOUBLE, INT, LONG, STRING, STRINGS, Column, View, optional, view
+from storage.model_tables import MODEL_TABLES
+from storage.state_tables import STATE_TABLES
+
+COLUMNS = {
+    (table.name, column.name): column
+    for table in (*CLIP_TABLES, *MODEL_TABLES, *STATE_TABLES)
+    for column in table.columns
+}
+C = Column
+
+
+def of(table: str, *names: str) -> tuple[Column, ...]:
+    """Columns that a view takes from a table as they are."""
+    return tuple(COLUMNS[table, name] for name in names)
+
+
+def joined(table: str, *names: str) -> tuple[Column, ...]:
+    """Columns that a view takes from a table where it has a row; NULL where it has none."""
+    return tuple(replace(column, nullable=True) for column in of(table, *names))
+
+
+VIEW_LIST: tuple[View, ...] = (
+    view(
+        "clips",
+        "A clip with its labels: the table to begin with.",
+        "SELECT clip_id, duration_s, top_tag FROM clips WHERE kind = 'sound' AND kept",
+        """SELECT w.clip_id, w.source_id, s.uri, w.start_s, w.end_s, w.duration_s, w.scene,
+                  w.has_audio, w.has_picture, k.kind, k.task, k.kept, k.drop_reason,
+                  p.split, l.loudness_lufs, l.peak_dbfs, l.silence_ratio, l.speech_s,
+                  l.speech_score, l.has_speech, l.top_tag, t.text, t.language
+           FROM windows w
+           JOIN sources s USING (source_id)
+           LEFT JOIN listens l USING (clip_id)
+           LEFT JOIN kinds k USING (clip_id)
+           LEFT JOIN splits p USING (source_id)
+           LEFT JOIN transcripts t USING (clip_id)""",
+        *of("windows", "clip_id", "source_id"),
+        *of("sources", "uri"),
+        *of("windows", "start_s", "end_s", "duration_s", "scene", "has_audio", "has_picture"),
+        *joined("kinds", "kind", "task", "kept", "drop_reason"),
+        *joined("splits", "split"),
+        *joined("listens", "loudness_lufs", "peak_dbfs", "silence_ratio", "speech_s"),
+        *joined("listens", "speech_score", "has_speech", "top_tag"),
+        *joined("transcripts", "text", "language"),
+    ),
+    view(
+        "funnel",
+        "How much is left after each step, from files as listed to members of the newest datasets.",
+        "SELECT step, things, items, round(hours, 2) AS hours FROM funnel ORDER BY position",
+        """SELECT 1 AS position, 'listed' AS step, 'files' AS things,
+                  count(*) AS items, NULL::DOUBLE AS hours FROM files
+           UNION ALL SELECT 2, 'distinct', 'sources', count(DISTINCT source_id), NULL FROM files
+           UNION ALL SELECT 3, 'probed', 'sources', count(*), sum(duration_s) / 3600 FROM sources
+           UNION ALL SELECT 4, 'decoded', 'sources', count(*), sum(duration_s) / 3600 FROM decodes
+           UNION ALL SELECT 5, 'cut', 'clips', count(*), sum(duration_s) / 3600 FROM windows
+           UNION ALL SELECT 6, 'heard', 'clips', count(*), sum(duration_s) / 3600
+                     FROM windows SEMI JOIN listens USING (clip_id)
+           UNION ALL SELECT 7, 'kept', 'clips', count(*), sum(duration_s) / 3600
+                     FROM windows JOIN kinds USING (clip_id) WHERE kept
+           UNION ALL SELECT 8, 'mixed', 'mixtures', count(*), sum(duration_s) / 3600 FROM mixtures
+           UNION ALL SELECT 9, 'frozen', 'members', count(*), sum(duration_s) / 3600
+                     FROM dataset_items WHERE dataset_id IN
+                     (SELECT arg_max(dataset_id, version) FROM datasets GROUP BY name)
+           ORDER BY position""",
+        C("position", INT, "Place in the pipeline, from 1.", "", "7"),
+        C("step", STRING, "What was done to them.", "", "kept"),
+        C("things", STRING, "files, sources, clips, mixtures or members.", "", "clips"),
+        C("items", LONG, "How many are left.", "", "62"),
+        optional("hours", DOUBLE, "Their length; NULL before it is known.", "h", "0.1353"),
+    ),
+    view(
+        "hours_by_kind",
+        "Clips and hours of each kind, kept and dropped.",
+        "SELECT kind, hours FROM hours_by_kind WHERE kept ORDER BY hours DESC",
+        """SELECT kind, kept, count(*) AS clips, sum(duration_s) / 3600 AS hours
+           FROM clips WHERE kind IS NOT NULL GROUP BY ALL ORDER BY ALL""",
+        *of("kinds", "kind", "kept"),
+        C("clips", LONG, "Number of clips.", "", "56"),
+        C("hours", DOUBLE, "Their length.", "h", "0.126"),
+    ),
+    view(
+        "hours_by_kind_and_language",
+        "Clips, hours and hours of speech of each kind and language, kept and dropped.",
+        "SELECT language, sum(speech_hours) AS hours FROM hours_by_kind_and_language "
+        "WHERE kept AND language IS NOT NULL GROUP BY language ORDER BY hours DESC",
+        """SELECT kind, language, kept, count(*) AS clips, sum(duration_s) / 3600 AS hours,
+                  coalesce(sum(speech_s), 0) / 3600 AS speech_hours
+           FROM clips WHERE kind IS NOT NULL GROUP BY ALL ORDER BY ALL""",
+        *of("kinds", "kind"),
+        optional("language", STRING, "Language code; NULL without a transcript.", "", "en"),
+        *of("kinds", "kept"),
+        C("clips", LONG, "Number of clips.", "", "5"),
+        C("hours", DOUBLE, "Their length.", "h", "0.006869"),
+        C("speech_hours", DOUBLE, "Seconds of speech in them, as hours.", "h", "0.006212"),
+    ),
+    view(
+        "hours_by_licence",
+        "Sources and hours under each licence.",
+        "SELECT * FROM hours_by_licence WHERE licence LIKE 'CC-%' ORDER BY hours DESC",
+        """SELECT coalesce(licence, 'none') AS licence, count(*) AS sources,
+                  coalesce(sum(duration_s), 0) / 3600 AS hours
+           FROM sources GROUP BY ALL ORDER BY ALL""",
+        C("licence", STRING, "Licence; none where the manifest gives none.", "", "CC-BY-3.0"),
+        C("sources", LONG, "Number of sources.", "", "1"),
+        C("hours", DOUBLE, "Their length by their containers.", "h", "0.001476"),
+    ),
+    view(
+        "drop_reasons",
+        "Clips and hours that no dataset takes, by kind and by the first gate that they failed.",
+        "SELECT drop_reason, sum(clips) AS clips FROM drop_reasons GROUP BY ALL ORDER BY ALL",
+        """SELECT kind, drop_reason, count(*) AS clips, sum(duration_s) / 3600 AS hours
+           FROM clips WHERE NOT kept GROUP BY ALL ORDER BY ALL""",
+        *of("kinds", "kind", "drop_reason"),
+        C("clips", LONG, "Number of clips.", "", "5"),
+        C("hours", DOUBLE, "Their length.", "h", "0.002689"),
+    ),
+    view(
+        "reject_reasons",
+        "How many items each stage could not process, by reason.",
+        "SELECT reason, sum(items) AS items FROM reject_reasons GROUP BY ALL ORDER BY items DESC",
+        "SELECT stage, reason, count(*) AS items FROM rejects GROUP BY ALL ORDER BY ALL",
+        *of("rejects", "stage", "reason"),
+        C("items", LONG, "Number of items.", "", "1"),
+    ),
+    view(
+        "stage_progress",
+        "What each stage has finished, and what it cost.",
+        "SELECT stage, cpu_s / items AS cpu_s_each FROM stage_progress ORDER BY cpu_s_each DESC",
+        """SELECT stage, count(*) AS items, count(*) FILTER (status = 'rejected') AS rejected,
+                  round(sum(cpu_s), 2) AS cpu_s
+           FROM progress GROUP BY stage ORDER BY stage""",
+        *of("progress", "stage"),
+        C("items", LONG, "Items it has finished, rejected ones among them.", "", "27"),
+        C("rejected", LONG, "Items it could not process.", "", "2"),
+        C("cpu_s", DOUBLE, "CPU of the workers, decoding children aside.", "s", "7.07"),
+    ),
+    view(
+        "snr_histogram",
+        "Mixtures of a regime in bins of 1 dB, by the SNR asked and by the SNR measured.",
+        "SELECT from_db, sum(requested) AS requested, sum(achieved) AS achieved "
+        "FROM snr_histogram GROUP BY from_db ORDER BY from_db",
+        """SELECT regime, from_db, from_db + 1 AS to_db,
+                  count(*) FILTER (asked) AS requested, count(*) FILTER (NOT asked) AS achieved
+           FROM (SELECT regime, floor(requested_snr_db)::INTEGER AS from_db, true AS asked
+                 FROM mixtures
+                 UNION ALL SELECT regime, floor(achieved_snr_db)::INTEGER, false FROM mixtures)
+           GROUP BY regime, from_db ORDER BY regime, from_db""",
+        *of("mixtures", "regime"),
+        C("from_db", INT, "Lower end of the bin, included.", "dB", "5"),
+        C("to_db", INT, "Upper end of the bin, not included.", "dB", "6"),
+        C("requested", LONG, "Mixtures that asked for an SNR in the bin.", "", "3"),
+        C("achieved", LONG, "Mixtures whose measured SNR is in the bin.", "", "3"),
+    ),
+    view(
+        "dataset_sources",
+        "A source that a dataset's member is made of: one row, or two for a mixture.",
+        "SELECT DISTINCT licence, attribution FROM dataset_sources "
+        "WHERE name = 'demo' AND version = 1 ORDER BY ALL",
+        """WITH parents AS (
+               SELECT clip_id AS item_id, clip_id, 'clip' AS role FROM windows
+               UNION ALL SELECT mix_id, speech_clip_id, 'speech' FROM mixtures
+               UNION ALL SELECT mix_id, ambience_clip_id, 'ambience' FROM mixtures)
+           SELECT d.dataset_id, d.name, d.version, i.item_id, i.task, i.split, i.duration_s,
+                  p.role, p.clip_id, w.source_id, s.uri, s.licence, s.attribution, s.consent
+           FROM datasets d
+           JOIN dataset_items i USING (dataset_id)
+           LEFT JOIN parents p USING (item_id)
+           LEFT JOIN windows w USING (clip_id)
+           LEFT JOIN sources s USING (source_id)""",
+        *of("datasets", "dataset_id", "name", "version"),
+        *of("dataset_items", "item_id", "task", "split", "duration_s"),
+        optional("role", STRING, "clip, speech or ambience; NULL if it is gone.", "", "speech"),
+        *joined("windows", "clip_id", "source_id"),
+        *joined("sources", "uri", "licence", "attribution", "consent"),
+    ),
+    view(
+        "dataset_cards",
+        "Members, hours, sources and licences of a dataset's version, for each task and split.",
+        "SELECT task, split, members, hours, licences FROM dataset_cards "
+        "WHERE name = 'demo' AND version = 1 ORDER BY task, split",
+        """WITH rights AS (
+               SELECT dataset_id, task, split, count(DISTINCT source_id) AS sources,
+                      list_sort(list(DISTINCT coalesce(licence, 'none'))) AS licences
+               FROM dataset_sources GROUP BY ALL),
+           sizes AS (
+               SELECT dataset_id, task, split, count(*) AS members, sum(duration_s) / 3600 AS hours
+               FROM dataset_items GROUP BY ALL)
+           SELECT d.name, d.version, d.dataset_id, task, split, members,
+                  sizes.hours, sources, licences
+           FROM datasets d JOIN sizes USING (dataset_id) JOIN rights USING (dataset_id, task, split)
+           ORDER BY d.name, d.version, task, split""",
+        *of("datasets", "name", "version", "dataset_id"),
+        *of("dataset_items", "task", "split"),
+        C("members", LONG, "Clips or mixtures.", "", "3"),
+        C("hours", DOUBLE, "Their length.", "h", "0.002492"),
+        C("sources", LONG, "Different sources that they are made of.", "", "3"),
+        C("licences", STRINGS, "Licences of the sources.", "", '["CC0-1.0", "public-domain"]'),
+    ),
+    view(
+        "dataset_licences",
+        "What stands in a dataset's version under each licence; a mixture counts under both.",
+        "SELECT licence, members, hours FROM dataset_licences "
+        "WHERE name = 'demo' AND version = 1 ORDER BY licence",
+        """SELECT name, version, coalesce(licence, 'none') AS licence,
+                  count(*) AS members, sum(duration_s) / 3600 AS hours
+           FROM (SELECT DISTINCT name, version, licence, item_id, duration_s FROM dataset_sources)
+           GROUP BY ALL ORDER BY ALL""",
+        *of("datasets", "name", "version"),
+        C("licence", STRING, "Licence; none where the manifest gives none.", "", "CC-BY-3.0"),
+        C("members", LONG, "Members made of a source under it.", "", "1"),
+        C("hours", DOUBLE, "Their length.", "h", "0.001476"),
+    ),
+    view(
+        "generation_throughput",
+        "Soundtracks, hours of sound and speed of each model in each run.",
+        "SELECT checkpoint_id, sum(audio_hours) AS hours, sum(compute_s) / sum(audio_hours) / 3600 "
+        "AS rtf FROM generation_throughput GROUP BY checkpoint_id ORDER BY checkpoint_id",
+        """SELECT g.run_id, r.started_at, g.checkpoint_id, c.preset, count(*) AS soundtracks,
+                  sum(g.duration_s) / 3600 AS audio_hours, sum(g.rtf * g.duration_s) AS compute_s,
+                  sum(g.rtf * g.duration_s) / nullif(sum(g.duration_s), 0) AS rtf,
+                  max(g.rtf) AS slowest_rtf
+           FROM generations g
+           LEFT JOIN checkpoints c USING (checkpoint_id)
+           LEFT JOIN runs r ON r.run_id = g.run_id
+           GROUP BY ALL ORDER BY r.started_at, g.run_id, g.checkpoint_id""",
+        *of("generations", "run_id"),
+        *joined("runs", "started_at"),
+        *of("generations", "checkpoint_id"),
+        *joined("checkpoints", "preset"),
+        C("soundtracks", LONG, "Number of soundtracks.", "", "2"),
+        C("audio_hours", DOUBLE, "Their length.", "h", "0.005222"),
+        C("compute_s", DOUBLE, "Compute seconds of all of them.", "s", "3.328"),
+        C("rtf", DOUBLE, "Compute seconds over audio seconds, of all.", "ratio", "0.177"),
+        C("slowest_rtf", DOUBLE, "The highest of one soundtrack.", "ratio", "0.1798"),
+    ),
+)

@@ -1,0 +1,277 @@
+"""Verify finds each thing that was spoiled, where it is, and nothing else."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from storage.catalog import Catalog
+from storage.keys import FILE_COLUMNS, FOREIGN_KEYS
+from storage.schema import TABLES
+from storage.verify import EXAMPLES, Finding, summary, verify
+from storage.workspace import Workspace
+from tasks.pipeline import ALL
+from tests.made_commits import made_row
+from tests.made_workspace import clip, make_workspace, mix, source
+
+# Ids that name something outside the catalog's tables, or rows that may be gone by design.
+FREE_IDS = {
+    "files.source_id",
+    "generations.source_id",
+    "generations.item_id",
+    "mixtures.item_id",
+    "progress.item_id",
+    "splits.component_id",
+    "transcripts.model_id",
+    "phonemes.model_id",
+    "tombstones.source_id",
+    "marks.source_id",
+}
+
+
+@dataclass(frozen=True)
+class Spoil:
+    """Something to spoil, and the finding that must follow: table, part of the id, of the text."""
+
+    name: str
+    spoil: Callable[[Catalog], object]
+    found: tuple[tuple[str, str, str], ...]
+
+
+def sql(*statements: str) -> Callable[[Catalog], object]:
+    def spoil(catalog: Catalog) -> None:
+        for statement in statements:
+            catalog.connection.execute(statement)
+
+    return spoil
+
+
+def file(column: str, where: str, change: Callable[[Path], object]) -> Callable[[Catalog], object]:
+    table, name = column.split(".")
+
+    def spoil(catalog: Catalog) -> None:
+        ref = catalog.value(f"SELECT {name} FROM lake.{table} WHERE {where}")
+        change(catalog.workspace.path(ref))
+
+    return spoil
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def reject(catalog: Catalog) -> None:
+    catalog.insert("rejects", [made_row("rejects", stage="probe", item_id="told")])
+    known = made_row("progress", stage="probe", item_id="untold", status="rejected")
+    catalog.insert("progress", [known])
+
+
+SPOILS = (
+    Spoil(
+        "a blob is missing",
+        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Path.unlink),
+        (("decodes", source(0), "is missing"),),
+    ),
+    Spoil(
+        "a blob has other bytes",
+        file("decodes.audio16_ref", f"source_id = '{source(1)}'", flip),
+        (("decodes", source(1), "do not match their sha256"),),
+    ),
+    Spoil(
+        "a reference leaves the workspace",
+        sql(f"UPDATE lake.mixtures SET mix_ref = '../x/y.flac' WHERE mix_id = '{mix(1)}'"),
+        (("mixtures", mix(1), "leaves the workspace"),),
+    ),
+    Spoil(
+        "an array is not the recorded one",
+        sql(
+            "UPDATE lake.features SET content_hash = 'other' "
+            f"WHERE extractor = 'motion' AND clip_id = '{clip(2)}'"
+        ),
+        (("features", f"{clip(2)}/motion", "does not match its content_hash"),),
+    ),
+    Spoil(
+        "an array has another shape",
+        sql(
+            "UPDATE lake.features SET shape = [4, 5] "
+            f"WHERE extractor = 'motion' AND clip_id = '{clip(3)}'"
+        ),
+        (("features", f"{clip(3)}/motion", "its row says [4, 5]"),),
+    ),
+    Spoil(
+        "a feature shard is damaged",
+        file("features.shard_ref", "extractor = 'efficientnet_lite0'", flip),
+        (("features", "efficientnet_lite0", "do not match their sha256"),),
+    ),
+    Spoil(
+        "a key names nothing",
+        sql(f"UPDATE lake.words SET position = 7 WHERE clip_id = '{clip(3)}'"),
+        (("phonemes", f"{clip(3)}/0", "words.clip_id+position"),),
+    ),
+    Spoil(
+        "a run is unknown",
+        sql(f"UPDATE lake.kinds SET run_id = 'r-0' WHERE clip_id = '{clip(0)}'"),
+        (("kinds", "r-0", "runs.run_id"),),
+    ),
+    Spoil(
+        "a key is there twice",
+        sql(f"INSERT INTO lake.kinds FROM lake.kinds WHERE clip_id = '{clip(4)}'"),
+        (("kinds", clip(4), "there 2 times"),),
+    ),
+    Spoil(
+        "an item has rows and no progress",
+        sql(f"DELETE FROM lake.progress WHERE stage = 'transcribe' AND item_id = '{clip(1)}'"),
+        (("transcripts", clip(1), "stage transcribe"), ("words", clip(1), "stage transcribe")),
+    ),
+    Spoil(
+        "rejects and progress differ",
+        reject,
+        (
+            ("rejects", "probe/told", "names nothing"),
+            ("progress", "probe/untold", "without a row in rejects"),
+        ),
+    ),
+    Spoil(
+        "a component is in two splits",
+        sql(f"UPDATE lake.splits SET component_id = 'c' WHERE source_id >= '{source(4)}'"),
+        (("splits", "c", "several splits: test, train"),),
+    ),
+    Spoil(
+        "a mixture is not in its parents' strictest split",
+        sql(f"UPDATE lake.mixtures SET ambience_clip_id = '{clip(5)}' WHERE mix_id = '{mix(1)}'"),
+        (("mixtures", mix(1), "strictest is test"),),
+    ),
+    Spoil(
+        "a training item shares its source with a test item",
+        sql(f"UPDATE lake.dataset_items SET split = 'test' WHERE item_id = '{clip(1)}'"),
+        (
+            ("dataset_items", clip(1), "split is test, that of its sources is train"),
+            ("dataset_items", clip(1), "several splits of the dataset: test, train"),
+            ("datasets", "", "train_items is 3, its members give 2"),
+            ("datasets", "", "test_items is 1, its members give 2"),
+            ("datasets", "", "another task or split for member"),
+        ),
+    ),
+    Spoil(
+        "a member was changed",
+        sql(f"UPDATE lake.dataset_items SET content_hash = 'x' WHERE item_id = '{clip(0)}'"),
+        (("datasets", "", "digest is"),),
+    ),
+    Spoil(
+        "weights were changed",
+        file("checkpoints.ref", "true", lambda path: flip(path / "model.safetensors")),
+        (("checkpoints", "", "model.safetensors: its bytes"),),
+    ),
+    Spoil(
+        "a film is gone",
+        file("generations.file_ref", "true", Path.unlink),
+        (("generations", "generation", "film.mp4 is missing"),),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a row in every table and nothing wrong; not to be changed."""
+    return make_workspace(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def findings(whole: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
+    """What verify says about a copy in which everything of SPOILS was spoiled."""
+    root = tmp_path_factory.mktemp("spoiled")
+    shutil.copytree(whole.root, root, dirs_exist_ok=True)
+    with Catalog(Workspace.at(root)) as catalog:
+        for spoiled in SPOILS:
+            spoiled.spoil(catalog)
+        return verify(catalog, stages=ALL)
+
+
+def is_found(expected: tuple[str, str, str], finding: Finding) -> bool:
+    table, key, text = expected
+    return finding.table == table and key in finding.id and text in finding.wrong
+
+
+def test_a_whole_workspace_has_no_findings(whole: Workspace) -> None:
+    with Catalog(whole, read_only=True) as catalog:
+        found = verify(catalog, stages=ALL)
+    assert (found, summary(found)) == ([], "the catalog is whole")
+
+
+@pytest.mark.parametrize("spoiled", SPOILS, ids=lambda spoiled: spoiled.name)
+def test_verify_finds_what_was_spoiled(spoiled: Spoil, findings: list[Finding]) -> None:
+    for expected in spoiled.found:
+        found = [finding for finding in findings if is_found(expected, finding)]
+        assert len(found) == 1, (expected, findings)
+        assert found[0].mend
+
+
+def test_verify_finds_nothing_else(findings: list[Finding]) -> None:
+    expected = [one for spoiled in SPOILS for one in spoiled.found]
+    unexpected = [f for f in findings if not any(is_found(one, f) for one in expected)]
+    assert unexpected == []
+
+
+def test_shallow_sees_missing_files_and_reads_none(whole: Workspace, workspace: Path) -> None:
+    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
+    with Catalog(Workspace.at(workspace), read_only=True) as catalog:
+        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Path.unlink)(catalog)
+        file("decodes.audio16_ref", f"source_id = '{source(1)}'", flip)(catalog)
+        found = verify(catalog, deep=False)
+    assert [(f.table, f.id) for f in found] == [("decodes", source(0))]
+
+
+def test_a_lost_data_file_is_named_before_any_query_fails(
+    whole: Workspace, workspace: Path
+) -> None:
+    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
+    with Catalog(Workspace.at(workspace)) as catalog:
+        catalog.connection.execute("CALL ducklake_flush_inlined_data('lake')")
+        lost = next((workspace / "tables" / "main" / "windows").iterdir())
+        lost.unlink()
+        found = verify(catalog)
+    assert [(f.table, f.id) for f in found] == [("windows", lost.name)]
+    assert "restore" in found[0].mend
+
+
+def test_many_findings_of_one_kind_are_counted(whole: Workspace, workspace: Path) -> None:
+    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
+    with Catalog(Workspace.at(workspace)) as catalog:
+        rows = [made_row("tags", clip_id=f"n{n}", rank=1) for n in range(EXAMPLES + 3)]
+        catalog.insert("tags", rows)
+        found = verify(catalog, deep=False)
+    assert len(found) == EXAMPLES + 1
+    assert "3 more" in found[-1].wrong
+
+
+def test_every_column_with_a_reference_is_declared() -> None:
+    declared = {(column.table, column.column) for column in FILE_COLUMNS}
+    there = {
+        (table.name, column.name)
+        for table in TABLES.values()
+        for column in table.columns
+        if column.name in ("ref", "refs") or column.name.endswith(("_ref", "_refs"))
+    }
+    assert there == declared
+
+
+def test_every_id_of_another_table_is_a_declared_foreign_key() -> None:
+    declared = {f"{key.table}.{column}" for key in FOREIGN_KEYS for column in key.columns}
+    there = {
+        f"{table.name}.{column.name}"
+        for table in TABLES.values()
+        for column in table.columns
+        if column.name.endswith("_id") and table.key != (column.name,)
+    }
+    assert there - declared - FREE_IDS == set()
+
+
+def test_foreign_keys_name_columns_that_are_there() -> None:
+    for key in FOREIGN_KEYS:
+        for table, columns in ((key.table, key.columns), *key.targets):
+            names = {column.name for column in TABLES[table].columns}
+            assert set(columns) <= names, key.text

@@ -1,0 +1,157 @@
+"""The named views: their answers over a made catalog are those worked out by hand."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from storage.catalog import Catalog
+from storage.schema import VIEWS
+from storage.workspace import Workspace
+from tests.made_rows import insert_all
+
+HOUR = 3600
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(tmp_path_factory.mktemp("views")).make()) as opened:
+        insert_all(opened)
+        yield opened
+
+
+def answer(catalog: Catalog, view: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    return catalog.connection.execute(f"SELECT {columns} FROM {view}").fetchall()
+
+
+def test_a_clip_has_its_sources_and_its_own_labels(catalog: Catalog) -> None:
+    columns = "clip_id, uri, kind, split, speech_s, top_tag, language"
+    assert answer(catalog, "clips ORDER BY clip_id", columns) == [
+        ("a1", "/films/a.mp4", "speech_on_screen", "train", 6.0, "Speech", "en"),
+        ("a2", "/films/a.mp4", "silent", "train", None, None, None),
+        ("b1", "/films/b.mp4", "sound", "test", 0.0, "Rain", None),
+        ("b2", "/films/b.mp4", "speech_off_screen", "test", 5.0, "Speech", "de"),
+        ("c1", "/films/c.wav", "sound", "train", 0.0, "Wind", None),
+    ]
+
+
+def test_the_funnel_counts_what_each_step_leaves(catalog: Catalog) -> None:
+    seconds = "position, step, things, items, hours * 3600"
+    assert answer(catalog, "funnel", seconds) == [
+        (1, "listed", "files", 6, None),
+        (2, "distinct", "sources", 5, None),
+        (3, "probed", "sources", 4, pytest.approx(146)),
+        (4, "decoded", "sources", 3, pytest.approx(96)),
+        (5, "cut", "clips", 5, pytest.approx(96)),
+        (6, "heard", "clips", 4, pytest.approx(84)),
+        (7, "kept", "clips", 4, pytest.approx(84)),
+        (8, "mixed", "mixtures", 3, pytest.approx(22)),
+        (9, "frozen", "members", 4, pytest.approx(52)),
+    ]
+
+
+def test_hours_are_summed_by_kind(catalog: Catalog) -> None:
+    assert answer(catalog, "hours_by_kind") == [
+        ("silent", False, 1, 12 / HOUR),
+        ("sound", True, 2, 70 / HOUR),
+        ("speech_off_screen", True, 1, 6 / HOUR),
+        ("speech_on_screen", True, 1, 8 / HOUR),
+    ]
+
+
+def test_hours_are_summed_by_kind_and_language(catalog: Catalog) -> None:
+    assert answer(catalog, "hours_by_kind_and_language") == [
+        ("silent", None, False, 1, 12 / HOUR, 0.0),
+        ("sound", None, True, 2, 70 / HOUR, 0.0),
+        ("speech_off_screen", "de", True, 1, 6 / HOUR, 5 / HOUR),
+        ("speech_on_screen", "en", True, 1, 8 / HOUR, 6 / HOUR),
+    ]
+
+
+def test_sources_without_a_licence_are_counted_as_such(catalog: Catalog) -> None:
+    assert answer(catalog, "hours_by_licence") == [
+        ("CC-BY-3.0", 1, 36 / HOUR),
+        ("CC0-1.0", 2, 70 / HOUR),
+        ("none", 1, 40 / HOUR),
+    ]
+
+
+def test_what_is_left_out_says_why(catalog: Catalog) -> None:
+    assert answer(catalog, "drop_reasons") == [("silent", "too_silent", 1, 12 / HOUR)]
+    assert answer(catalog, "reject_reasons") == [
+        ("decode", "truncated", 1),
+        ("probe", "not_media", 1),
+    ]
+
+
+def test_a_stages_progress_counts_its_rejects_and_sums_its_cost(catalog: Catalog) -> None:
+    assert answer(catalog, "stage_progress") == [
+        ("decode", 4, 1, 6.5),
+        ("probe", 5, 1, 1.25),
+    ]
+
+
+def test_an_snr_falls_into_the_bin_of_1_db_below_it_also_under_zero(catalog: Catalog) -> None:
+    # Asked -4.2, 5.3, 5.9; measured -4.0, 5.9, 6.1.
+    assert answer(catalog, "snr_histogram") == [
+        ("hard", -5, -4, 1, 0),
+        ("hard", -4, -3, 0, 1),
+        ("location", 5, 6, 2, 1),
+        ("location", 6, 7, 0, 1),
+    ]
+
+
+def test_a_members_sources_are_its_clips_own_or_both_parents_of_the_mixture(
+    catalog: Catalog,
+) -> None:
+    columns = "item_id, role, clip_id, source_id, licence"
+    wanted = "dataset_sources WHERE dataset_id = 'd2' ORDER BY item_id, role"
+    assert answer(catalog, wanted, columns) == [
+        ("a1", "clip", "a1", "A", "CC0-1.0"),
+        ("b1", "clip", "b1", "B", "CC-BY-3.0"),
+        ("b2", "clip", "b2", "B", "CC-BY-3.0"),
+        ("m1", "ambience", "c1", "C", None),
+        ("m1", "speech", "a1", "A", "CC0-1.0"),
+    ]
+
+
+def test_a_dataset_card_counts_a_member_once_and_lists_all_its_licences(catalog: Catalog) -> None:
+    columns = "version, task, split, members, hours, sources, licences"
+    assert answer(catalog, "dataset_cards", columns) == [
+        (1, "v2s", "test", 1, 30 / HOUR, 1, ["CC-BY-3.0"]),
+        (1, "visual_tts", "train", 1, 8 / HOUR, 1, ["CC0-1.0"]),
+        (2, "mixture", "train", 1, 8 / HOUR, 2, ["CC0-1.0", "none"]),
+        (2, "tts", "test", 1, 6 / HOUR, 1, ["CC-BY-3.0"]),
+        (2, "v2s", "test", 1, 30 / HOUR, 1, ["CC-BY-3.0"]),
+        (2, "visual_tts", "train", 1, 8 / HOUR, 1, ["CC0-1.0"]),
+    ]
+
+
+def test_a_mixture_counts_under_the_licence_of_each_parent(catalog: Catalog) -> None:
+    assert answer(catalog, "dataset_licences WHERE version = 2") == [
+        ("demo", 2, "CC-BY-3.0", 2, 36 / HOUR),
+        ("demo", 2, "CC0-1.0", 2, 16 / HOUR),
+        ("demo", 2, "none", 1, 8 / HOUR),
+    ]
+
+
+def test_throughput_weighs_each_soundtrack_by_its_length(catalog: Catalog) -> None:
+    columns = "run_id, checkpoint_id, preset, soundtracks, audio_hours, compute_s, rtf, slowest_rtf"
+    assert answer(catalog, "generation_throughput", columns) == [
+        ("r-2", "k1", "tiny", 2, 40 / HOUR, 8.0, 0.2, 0.5),
+        ("r-3", "k2", "tiny", 1, 20 / HOUR, 6.0, pytest.approx(0.3), 0.3),
+    ]
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
+def test_a_views_example_query_gives_rows(catalog: Catalog, view: Any) -> None:
+    assert view.name in view.query
+    assert catalog.rows(view.query)
+
+
+def test_nothing_is_null_that_is_not_described_as_such(catalog: Catalog) -> None:
+    for view in VIEWS.values():
+        for column in view.columns:
+            if not column.nullable:
+                nulls = f"SELECT count(*) FROM {view.name} WHERE {column.name} IS NULL"
+                assert catalog.value(nulls) == 0, (view.name, column.name)
