@@ -47,7 +47,7 @@ class Sweep:
 
     Attributes:
         orphans: what is deleted, or would be.
-        young: orphans that stay for now because of the grace period.
+        young: orphans that stay until their grace period is over.
         is_applied: they were deleted.
     """
 

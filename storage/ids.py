@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-CHUNK_BYTES = 1 << 20
 ID_HEX = 32
 
 
@@ -38,12 +37,9 @@ def hash_of(*parts: Any) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a file's bytes in hex, read in chunks; raises OSError as `open` does."""
-    digest = hashlib.sha256()
+    """The sha256 of a file's bytes in hex; raises OSError as `open` does."""
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def clip_id(source_id: str, start_s: float, end_s: float) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from storage.ids import sha256_file
 from storage.settings import Settings
 
 MEMBER_LIMIT_BYTES = 1 << 30
@@ -108,13 +109,7 @@ def cached_path(spec: FetchSpec) -> Path:
 def is_cached(spec: FetchSpec) -> bool:
     """True when the cache holds the member with the expected bytes; asks no network."""
     path = cached_path(spec)
-    return path.is_file() and file_sha256(path) == spec.sha256
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and sha256_file(path) == spec.sha256
 
 
 def _fetch_package(specs: list[FetchSpec]) -> None:
@@ -250,7 +245,7 @@ def place_file(source: Path, target: Path, sha256: str) -> bool:
     Returns:
         Whether anything was written: a target that already holds these bytes is left alone.
     """
-    if target.is_file() and file_sha256(target) == sha256:
+    if target.is_file() and sha256_file(target) == sha256:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:

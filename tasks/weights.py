@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
-from tasks.fetch import FetchError, FetchSpec, cached_path, fetch_member, file_sha256, is_cached
+from storage.ids import sha256_file
+from tasks.fetch import FetchError, FetchSpec, cached_path, fetch_member, is_cached
 
 
 class MissingWeight(Exception):
@@ -212,7 +213,7 @@ def _as_folder(model: str) -> Path | None:
 
 @functools.cache
 def _local_sha256(path: Path) -> str:
-    return file_sha256(path)
+    return sha256_file(path)
 
 
 def _registered(name: str) -> Weight:
@@ -231,7 +232,7 @@ def _installed_path(weight: Weight) -> Path:
         raise MissingWeight(_absent(weight, looked, "not installed")) from error
     if not path.exists():
         raise MissingWeight(_absent(weight, str(path), "no such file"))
-    actual = tree_sha256(path) if path.is_dir() else file_sha256(path)
+    actual = tree_sha256(path) if path.is_dir() else sha256_file(path)
     if actual != weight.sha256:
         raise MissingWeight(_absent(weight, str(path), f"its sha256 is {actual}"))
     return path
@@ -240,7 +241,7 @@ def _installed_path(weight: Weight) -> Path:
 def tree_sha256(folder: Path) -> str:
     """The sha256 over every file of a folder: its relative path and its own sha256, sorted."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n" for path in files]
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.ids import CHUNK_BYTES, ID_HEX, canonical_json, clip_id, hash_of, mix_id, sha256_file
+from storage.ids import ID_HEX, canonical_json, clip_id, hash_of, mix_id, sha256_file
+
+# hashlib.file_digest reads this much at a time.
+BUFFER_BYTES = 1 << 18
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -54,7 +57,7 @@ def test_what_json_does_not_hold_is_refused_by_its_type(value: object) -> None:
         canonical_json(value)
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1])
 def test_a_file_is_hashed_whole(tmp_path: Path, size: int) -> None:
     data = bytes(k % 251 for k in range(size))
     path = tmp_path / "made"
