@@ -33,7 +33,6 @@ class Session:
     progress: Progress
     worked: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
-    worker_cpu_s: float = 0.0
 
     def config(self, stage: Stage) -> Any:
         """The configuration of a stage."""
@@ -114,7 +113,7 @@ def open_session(job: Job) -> Iterator[Session]:
         finally:
             CURRENT.reset(token)
             pool.close()
-            end_run(catalog, run, status, session.worker_cpu_s)
+            end_run(catalog, run, status)
             shutil.rmtree(workspace.path(f"scratch/runs/{run.run_id}"), ignore_errors=True)
 
 

@@ -76,7 +76,6 @@ def _collect(
                 failure = failure or error
                 continue
             session.catalog.commit(stage, result, plan.again)
-            session.worker_cpu_s += result.cpu_s
             finished += result.done + result.rejected
             rejected += result.rejected
         done, total, note = reported(Path(out.folder) for out in running.values())

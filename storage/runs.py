@@ -44,15 +44,15 @@ def begin_run(catalog: Catalog, command: str, recipe: str) -> Run:
     return run
 
 
-def end_run(catalog: Catalog, run: Run, status: str, worker_cpu_s: float = 0.0) -> None:
-    """Completes the row of a run with how it ended."""
+def end_run(catalog: Catalog, run: Run, status: str) -> None:
+    """Completes the row of a run with how it ended; its processes must have ended before."""
     catalog.connection.execute(
         "UPDATE lake.runs SET finished_at = ?, status = ?, wall_s = ?, cpu_s = ? WHERE run_id = ?",
         [
             datetime.datetime.now(datetime.UTC),
             status,
             time.monotonic() - run.started,
-            _cpu_s() - run.cpu_started + worker_cpu_s,
+            _cpu_s() - run.cpu_started,
             run.run_id,
         ],
     )
