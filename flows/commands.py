@@ -13,7 +13,7 @@ from flows.session import Job, unfinished
 from storage.catalog import Catalog, CatalogMissing, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
-from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, TRAIN
+from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, INGEST, TRAIN
 from tasks.recipe import RecipeError, check_source, load_recipe
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
@@ -86,9 +86,11 @@ def show_plan(recipe: Path, option: Path | None, as_json: bool) -> None:
     workspace = console.workspace_of(option)
     loaded = load_recipe(recipe)
     check_source(loaded)
+    # A file's length is not known before it was probed: until then bytes stand in for the cut.
+    unprobed = {stage.name for stage in INGEST[:2]}
     rows = [
         {"stage": p.stage, "to do": p.items, "of": p.total_items, "gone": p.gone,
-         "media minutes": round(p.cost_s / 60, 2)}
+         "media minutes": None if p.stage in unprobed else round(p.cost_s / 60, 2)}
         for p in unfinished(workspace, loaded, BUILD)
     ]  # fmt: skip
     console.say_rows(rows, title="to do", as_json=console.wants_json(as_json))
