@@ -252,7 +252,13 @@ def test_two_worker_processes_give_the_batches_of_threads_and_resume_between_the
     store, config = SampleStore(*frozen, "train"), StreamConfig(7, epochs=2)
     alone = [batch["item_ids"] for batch in TrainingStream(store, config, as_tensors).batches()]
     stream, seen = TrainingStream(store, config, as_tensors), []
-    for step in DataLoader(stream, batch_size=None, num_workers=2):
+    # Spawned, as training does it: a fork would inherit the threads of whatever ran before.
+    apart: dict[str, Any] = {
+        "batch_size": None,
+        "num_workers": 2,
+        "multiprocessing_context": "spawn",
+    }
+    for step in DataLoader(stream, **apart):
         seen.append(step.batch["item_ids"])
         stream.passed(step)
         assert step.batch["latents"][0].dtype == torch.float16
@@ -261,7 +267,7 @@ def test_two_worker_processes_give_the_batches_of_threads_and_resume_between_the
     assert stream.state_dict()["position"] == 35
     resumed = TrainingStream(store, config, as_tensors)
     resumed.load_state_dict(stream.state_dict())
-    for step in DataLoader(resumed, batch_size=None, num_workers=2):
+    for step in DataLoader(resumed, **apart):
         seen.append(step.batch["item_ids"])
     assert seen == alone
     assert Counter(flat(seen)) == Counter({store[i]["item_id"]: 2 for i in range(len(store))})
