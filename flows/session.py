@@ -13,7 +13,7 @@ from typing import Any
 from flows.progress import Progress
 from flows.workers import Workers
 from storage.catalog import Catalog, Pending
-from storage.runs import Run, begin_run, end_run
+from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
@@ -127,7 +127,7 @@ def _plan(catalog: Catalog, recipe: Recipe, stage: Stage) -> Pending:
 def _sweep(workspace: Workspace, catalog: Catalog) -> None:
     """Clears what killed runs left; whoever holds the writer lock is the only one alive."""
     shutil.rmtree(workspace.path("scratch/runs"), ignore_errors=True)
-    catalog.connection.execute("UPDATE lake.runs SET status = 'killed' WHERE status = 'running'")
+    end_killed_runs(catalog)
 
 
 def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) -> list[Pending]:

@@ -58,6 +58,11 @@ def end_run(catalog: Catalog, run: Run, status: str) -> None:
     )
 
 
+def end_killed_runs(catalog: Catalog) -> None:
+    """Says of runs that never ended that they were killed; for whoever holds the writer lock."""
+    catalog.connection.execute("UPDATE lake.runs SET status = 'killed' WHERE status = 'running'")
+
+
 def _cpu_s() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

@@ -11,7 +11,7 @@ import pytest
 
 from storage import runs
 from storage.catalog import Catalog
-from storage.runs import PACKAGES, begin_run, end_run
+from storage.runs import PACKAGES, begin_run, end_killed_runs, end_run
 from storage.workspace import Workspace
 
 
@@ -47,6 +47,16 @@ def test_a_run_is_seen_while_it_runs_and_completed_when_it_ends(catalog: Catalog
     assert row["wall_s"] >= 0
     # The child's seconds count once.
     assert 0.3 <= row["cpu_s"] < 0.6 + row["wall_s"]
+
+
+def test_a_run_that_never_ended_is_said_to_be_killed_and_an_ended_one_is_left(
+    catalog: Catalog,
+) -> None:
+    ended, killed = (begin_run(catalog, "talkies build", "{}") for _ in range(2))
+    end_run(catalog, ended, "done")
+    end_killed_runs(catalog)
+    assert row_of(catalog, ended.run_id)["status"] == "done"
+    assert row_of(catalog, killed.run_id)["status"] == "killed"
 
 
 def test_two_runs_in_one_second_have_two_ids(catalog: Catalog) -> None:
