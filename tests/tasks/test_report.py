@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import BytesIO
@@ -26,9 +24,9 @@ from tasks.media import FrameWriter
 from tasks.report import length, number, write_report
 from tasks.report_data import EXAMPLE_QUERIES, report_data
 from tasks.report_media import colour_map, encode_mp3, spectrogram_png
+from tests.browser import CHROMIUM, check_page
 
 RATE_HZ = 16_000
-CHROMIUM = shutil.which("chromium")
 EVIL = '<script>alert("x")</script> & "quotes"'
 
 
@@ -504,47 +502,6 @@ def test_a_loss_curve_marks_where_mixtures_begin() -> None:
 
 
 # -- a browser -----------------------------------------------------------------------------------
-
-HARNESS = """<script>
-addEventListener("load", async () => {
-  const players = [...document.querySelectorAll("audio, video")];
-  const seconds = await Promise.all(players.map((p) => new Promise((done) => {
-    if (p.readyState > 0) return done(p.duration);
-    p.addEventListener("loadedmetadata", () => done(p.duration));
-    p.addEventListener("error", () => done(0));
-    p.load();
-  })));
-  document.documentElement.dataset.seconds = seconds.map((s) => s.toFixed(2)).join(" ");
-  document.documentElement.dataset.wide =
-    document.documentElement.scrollWidth - document.documentElement.clientWidth;
-});
-</script></body>"""
-
-
-def check_page(path: Path, scratch: Path, width_px: int = 1400) -> list[str]:
-    """What Chromium finds wrong with a page: console errors, dead players, sideways overflow."""
-    copy = scratch / f"{path.stem}-{width_px}.html"
-    copy.write_text(path.read_text().replace("</body>", HARNESS))
-    profile = scratch / f"profile-{copy.stem}"
-    flags = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", f"--window-size={width_px},900", "--enable-logging=stderr",
-        "--v=0", "--virtual-time-budget=10000", "--dump-dom",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [str(CHROMIUM), *flags, copy.as_uri()], capture_output=True, text=True, timeout=90
-    )
-    problems = re.findall(r'CONSOLE.*?\] "(.*)", source', done.stderr)
-    found = re.search(r'data-seconds="([^"]*)" data-wide="([^"]*)"', done.stdout)
-    if not found:
-        return [*problems, "the players were not loaded in time"]
-    seconds = [float(text) for text in found[1].split()]
-    problems += [f"player {i} has no sound" for i, s in enumerate(seconds) if not s > 0]
-    if float(found[2]) > 0:
-        problems.append(f"the page is {found[2]} px wider than the screen")
-    return problems
-
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed; apt-get install chromium"
