@@ -15,7 +15,7 @@ from flows.cli_care import care
 from flows.cli_catalog import catalog
 from flows.cli_export import export
 from flows.cli_lineage import lineage_commands
-from flows.console import JsonOption, WorkersOption, WorkspaceOption
+from flows.console import CatalogOption, JsonOption, WorkersOption, WorkspaceOption
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 
@@ -49,11 +49,13 @@ app.add_typer(catalog, name="catalog")
 @app.callback()
 def main_options(
     workspace: WorkspaceOption = None,
+    catalog: CatalogOption = None,
     as_json: JsonOption = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Options that every command takes, before or after its name."""
-    console.Given.workspace, console.Given.json, console.Given.debug = workspace, as_json, debug
+    console.Given.workspace, console.Given.catalog = workspace, catalog
+    console.Given.json, console.Given.debug = as_json, debug
 
 
 @app.command(epilog="Example: talkies demo --workspace /data/demo")

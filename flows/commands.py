@@ -19,7 +19,7 @@ from tasks.recipe import RecipeError, check_source, load_recipe
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 
 
-def run_demo(option: Path | None, as_json: bool, workers: int | None) -> None:
+def run_demo(option: str | None, as_json: bool, workers: int | None) -> None:
     """`talkies demo`."""
     from tasks.corpus import assemble_corpus
 
@@ -48,7 +48,7 @@ def run_build(
     recipe: Path | None,
     source: Path | None,
     name: str | None,
-    option: Path | None,
+    option: str | None,
     as_json: bool,
     workers: int | None,
     max_rejects: int | None,
@@ -81,7 +81,7 @@ def run_build(
         )
 
 
-def show_plan(recipe: Path, option: Path | None, as_json: bool) -> None:
+def show_plan(recipe: Path, option: str | None, as_json: bool) -> None:
     """`talkies plan`."""
     workspace = console.workspace_of(option)
     loaded = load_recipe(recipe)
@@ -100,7 +100,7 @@ def run_train(
     recipe: Path | None,
     dataset: str | None,
     preset: str | None,
-    option: Path | None,
+    option: str | None,
     as_json: bool,
 ) -> None:
     """`talkies train`."""
@@ -128,7 +128,7 @@ def run_train(
     )
 
 
-def run_evaluate(checkpoint: str, dataset: str, option: Path | None, as_json: bool) -> None:
+def run_evaluate(checkpoint: str, dataset: str, option: str | None, as_json: bool) -> None:
     """`talkies evaluate`."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     stored = _stored_recipe(workspace, dataset)
@@ -153,7 +153,7 @@ def run_sonify(
     model: str | None,
     script: Path | None,
     takes: int,
-    option: Path | None,
+    option: str | None,
     as_json: bool,
     workers: int | None,
 ) -> None:

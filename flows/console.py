@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -18,8 +17,22 @@ FILE_WIDTH = 10_000
 DONE, FAILED, USAGE, REJECTS, INTERRUPTED = 0, 1, 2, 3, 130
 
 WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option("--workspace", help="Workspace folder [TALKIES_WORKSPACE].", show_default=False),
+    str | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR|URL",
+        help="Workspace: a folder, or s3://bucket/prefix [TALKIES_WORKSPACE].",
+        show_default=False,
+    ),
+]
+CatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog",
+        metavar="URL",
+        help="postgresql://… for the catalog's metadata [TALKIES_CATALOG].",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 WorkersOption = Annotated[
@@ -30,15 +43,18 @@ WorkersOption = Annotated[
 class Given:
     """What was given before the subcommand, and whether a Ctrl-C came since."""
 
-    workspace: Path | None = None
+    workspace: str | None = None
+    catalog: str | None = None
     json: bool = False
     debug: bool = False
     interrupted: bool = False
 
 
-def workspace_of(option: Path | None) -> Workspace:
-    """The workspace of the option, else of the environment."""
-    return Workspace.at(option or Given.workspace or Settings().workspace)
+def workspace_of(option: str | None) -> Workspace:
+    """The workspace of the options, else of the environment."""
+    settings = Settings()
+    place = option or Given.workspace or settings.workspace
+    return Workspace.at(place, Given.catalog or settings.catalog)
 
 
 def wants_json(option: bool) -> bool:

@@ -41,7 +41,7 @@ class Blobs:
 
     def path(self, ref: str) -> Path:
         """The file of a reference; it may not exist."""
-        return Workspace(Path(self.workspace_root).resolve()).path(ref)
+        return Workspace.at(self.workspace_root).path(ref)
 
     def read(self, ref: str) -> bytes:
         """The bytes of a reference, checked against the hash in its name.

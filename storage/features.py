@@ -83,7 +83,7 @@ def _write_shard(
     pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ROWS)
     data = sink.getvalue()
     ref = f"shards/{extractor}/{hashlib.sha256(data).hexdigest()}.parquet"
-    write_once(Workspace(Path(workspace_root).resolve()).path(ref), data)
+    write_once(Workspace.at(workspace_root).path(ref), data)
     return ref
 
 
@@ -101,7 +101,7 @@ def read_feature(
     Raises Rejected("content_hash") where the bytes differ, and KeyError where the shard does not
     hold the clip.
     """
-    path = Workspace(Path(workspace_root).resolve()).path(shard_ref)
+    path = Workspace.at(workspace_root).path(shard_ref)
     position = _index(path)[clip_id]
     with pq.ParquetFile(path) as shard:
         group = shard.read_row_group(position // ROW_GROUP_ROWS, columns=["shape", "data"])

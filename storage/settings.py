@@ -12,8 +12,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TALKIES_", extra="ignore")
 
-    workspace: Path = Field(
-        default=Path("workspace"), description="Folder of catalog, blobs, reports."
+    workspace: str = Field(
+        default="workspace", description="Folder of catalog, blobs, reports; or s3://bucket/prefix."
+    )
+    catalog: str = Field(
+        default="", description="postgresql://… for the catalog's metadata; else SQLite."
+    )
+    state: Path = Field(
+        default=Path("~/.local/share/talkies"),
+        description="Folder of this machine's part of workspaces in an object store.",
     )
     workers: int = Field(
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))),

@@ -1,14 +1,29 @@
-"""A workspace folder: where the catalog, blobs, shards, checkpoints and reports lie."""
+"""A workspace: where the catalog, blobs, shards, checkpoints and reports lie.
+
+A workspace is a folder of this machine. Its files may lie in an object store instead, and its
+catalog's metadata in PostgreSQL; the folder then holds this machine's copies and remembers the two
+addresses, so that its path alone names the whole workspace.
+"""
 
 import fcntl
+import hashlib
+import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
 
+from storage.settings import Settings
+
+ADDRESSES = "workspace.json"
+DATA_SCHEMES = ("s3",)
+CATALOG_SCHEMES = ("postgresql", "postgres")
 FOLDERS = ("tables", "blobs", "shards", "checkpoints", "soundtracks", "reports", "scratch")
 
 
@@ -18,24 +33,69 @@ class WorkspaceBusy(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The layout below one root folder; every reference in the catalog is relative to it."""
+    """The layout below one root; every reference in the catalog is relative to it.
+
+    Attributes:
+        root: folder of this machine.
+        data_url: `s3://bucket/prefix` where its files lie; empty where they lie in the folder.
+        catalog_url: `postgresql://…` of the metadata; empty for SQLite in the folder.
+    """
 
     root: Path
+    data_url: str = ""
+    catalog_url: str = ""
 
     @classmethod
-    def at(cls, root: str | Path) -> "Workspace":
-        """A workspace with an absolute root; makes nothing."""
-        return cls(Path(root).expanduser().resolve())
+    def at(cls, place: str | Path, catalog_url: str = "") -> Self:
+        """The workspace of a folder or an object store's address; makes nothing.
 
-    def make(self) -> "Workspace":
-        """Makes the folders that are missing, and returns itself.
+        Args:
+            place: a folder, or `s3://bucket/prefix`, whose copies lie below `TALKIES_STATE`.
+            catalog_url: `postgresql://…`; else what the folder remembers.
 
-        Raises ValueError where the root is a file, or OSError where it cannot be written.
+        Raises ValueError for an address of another kind, and for one that differs from what the
+        folder remembers.
+        """
+        data_url = str(place).rstrip("/") if "://" in str(place) else ""
+        if data_url:
+            _check_url("workspace", data_url, DATA_SCHEMES)
+        if catalog_url:
+            _check_url("catalog", catalog_url, CATALOG_SCHEMES)
+        root = state_folder(data_url) if data_url else Path(place).expanduser().resolve()
+        known = _remembered(root)
+        for field, given in (("data_url", data_url), ("catalog_url", without_secret(catalog_url))):
+            if known and given and given != known.get(field, ""):
+                raise ValueError(
+                    f"{root / ADDRESSES}: the workspace was made with {field}="
+                    f"{known.get(field) or 'a local one'}, not {given}; name another workspace"
+                )
+        return cls(
+            root,
+            data_url or known.get("data_url", ""),
+            catalog_url or known.get("catalog_url", ""),
+        )
+
+    def make(self) -> Self:
+        """Makes the folders that are missing, remembers the addresses, and returns itself.
+
+        Raises ValueError where the root is a file, or holds a SQLite catalog while the metadata is
+        said to be elsewhere, or OSError where it cannot be written.
         """
         if self.root.exists() and not self.root.is_dir():
             raise ValueError(f"workspace {self.root}: this is a file; name a folder")
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
+        if (self.data_url or self.catalog_url) and not (self.root / ADDRESSES).exists():
+            if self.catalog_url and self.catalog_path.exists():
+                raise ValueError(
+                    f"workspace {self.root}: it has a catalog in SQLite; leave out --catalog, or "
+                    "name another workspace"
+                )
+            known = {
+                "data_url": self.data_url,
+                "catalog_url": without_secret(self.catalog_url),
+            }
+            write_atomically(self.root / ADDRESSES, json.dumps(known, indent=1).encode())
         return self
 
     @property
@@ -81,6 +141,38 @@ class Workspace:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+
+def state_folder(data_url: str) -> Path:
+    """The folder of this machine for a workspace in an object store."""
+    digest = hashlib.sha256(data_url.encode()).hexdigest()[:8]
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", data_url.partition("://")[2])[:60].strip("-.")
+    return (Settings().state.expanduser() / f"{readable}-{digest}").resolve()
+
+
+def without_secret(url: str) -> str:
+    """An address without its password, which belongs into PGPASSWORD or ~/.pgpass."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = f"{parts.username or ''}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=host))
+
+
+def _check_url(what: str, url: str, schemes: tuple[str, ...]) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.netloc:
+        wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
+        raise ValueError(f"{what} {without_secret(url)}: give {wanted}")
+
+
+def _remembered(root: Path) -> dict[str, str]:
+    try:
+        return json.loads((root / ADDRESSES).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{root / ADDRESSES}: not JSON: {error}; restore or remove it") from None
 
 
 def write_once(path: Path, data: bytes) -> None:

@@ -11,7 +11,6 @@ import io
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +87,7 @@ class Inliner:
 
     def film(self, ref: str) -> tuple[str | None, str | None]:
         """A film file as delivered, as a data URI, or None and why."""
-        path = Workspace(Path(self.workspace)).path(ref)
+        path = Workspace.at(self.workspace).path(ref)
         if not path.is_file():
             return None, f"{ref} is missing from the workspace."
         size_bytes = path.stat().st_size * 4 // 3

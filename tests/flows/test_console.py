@@ -16,9 +16,9 @@ def test_the_workspace_comes_from_the_option_before_the_environment(
 ) -> None:
     monkeypatch.setenv("TALKIES_WORKSPACE", str(tmp_path / "environment"))
     assert console.workspace_of(None).root == tmp_path / "environment"
-    monkeypatch.setattr(console.Given, "workspace", tmp_path / "before")
+    monkeypatch.setattr(console.Given, "workspace", str(tmp_path / "before"))
     assert console.workspace_of(None).root == tmp_path / "before"
-    assert console.workspace_of(tmp_path / "after").root == tmp_path / "after"
+    assert console.workspace_of(str(tmp_path / "after")).root == tmp_path / "after"
 
 
 def test_an_error_is_one_line_however_long_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.workspace import FOLDERS, Workspace, WorkspaceBusy, write_atomically
+from storage.workspace import ADDRESSES, FOLDERS, Workspace, WorkspaceBusy, write_atomically
 
 HOLD = """
 import sys, time
@@ -119,3 +119,67 @@ def test_threads_that_write_one_file_leave_one_whole_file(tmp_path: Path) -> Non
     assert len(set(path.read_bytes())) == 1
     assert path.stat().st_size == 50_000
     assert list(tmp_path.iterdir()) == [path]
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+CATALOG_URL = "postgresql://builder@db.example/talkies"
+
+
+def test_a_made_workspace_remembers_its_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALKIES_STATE", str(tmp_path))
+    made = Workspace.at("s3://films/archive/", CATALOG_URL).make()
+    assert made.root.parent == tmp_path
+    assert Workspace.at(made.root) == made
+    assert Workspace.at("s3://films/archive") == made
+    assert made.data_url == "s3://films/archive"
+    assert made.catalog_url == CATALOG_URL
+
+
+def test_two_addresses_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALKIES_STATE", str(tmp_path))
+    places = ("s3://films/a-b", "s3://films/a/b", "s3://films/a/../../b")
+    roots = {Workspace.at(place).root for place in places}
+    assert len(roots) == 3
+    assert all(root.parent == tmp_path for root in roots)
+
+
+def test_no_password_is_remembered(tmp_path: Path) -> None:
+    secret = "postgresql://builder:hunter2@db.example:5433/talkies?sslmode=require"
+    Workspace.at(tmp_path, secret).make()
+    assert "hunter2" not in (tmp_path / ADDRESSES).read_text()
+    assert Workspace.at(tmp_path, secret).catalog_url == secret
+    assert Workspace.at(tmp_path).catalog_url == secret.replace(":hunter2", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "catalog_url", "told"),
+    [
+        ("gs://films", "", "workspace gs://films: give s3://"),
+        ("s3:///films", "", "give s3://"),
+        (".", "mysql://u:hunter2@h/db", r"catalog mysql://u@h/db: give postgresql://"),
+    ],
+)
+def test_an_address_of_another_kind_is_refused(place: str, catalog_url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Workspace.at(place, catalog_url)
+
+
+def test_another_catalog_than_the_remembered_one_is_refused(tmp_path: Path) -> None:
+    Workspace.at(tmp_path, CATALOG_URL).make()
+    with pytest.raises(ValueError, match=r"was made with catalog_url=postgresql://builder@db\.ex"):
+        Workspace.at(tmp_path, "postgresql://other/talkies")
+
+
+def test_a_folder_with_a_sqlite_catalog_does_not_change_to_postgresql(tmp_path: Path) -> None:
+    Workspace.at(tmp_path).make().catalog_path.touch()
+    with pytest.raises(ValueError, match=r"has a catalog in SQLite; leave out --catalog"):
+        Workspace.at(tmp_path, CATALOG_URL).make()
+
+
+def test_damaged_addresses_are_named(tmp_path: Path) -> None:
+    (tmp_path / ADDRESSES).write_text("{")
+    with pytest.raises(ValueError, match=rf"{ADDRESSES}: not JSON"):
+        Workspace.at(tmp_path)
