@@ -29,6 +29,8 @@ USAGE_ERRORS = frozenset(
         "UnknownId",
         "UnknownVersion",
         "UnknownSource",
+        "UnknownName",
+        "NothingRejected",
     ]
 )
 

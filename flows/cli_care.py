@@ -121,6 +121,36 @@ def compact(
     console.say_lines([_with_hint(line, apply, [*rows, *done.expired])])
 
 
+@care.command(epilog="Example: talkies catalog redrive --reason truncated --apply")
+def redrive(
+    reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only this item id.")] = None,
+    apply: ApplyOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue rejected items again, for the next build; says which first."""
+    from dataclasses import asdict
+
+    from storage.catalog import Catalog
+    from storage.redrive import redrive as redriven
+
+    room = console.workspace_of(workspace)
+    # A writing connection would make a missing catalog.
+    Catalog(room, read_only=True).close()
+    with Catalog(room, read_only=not apply) as opened:
+        done = redriven(opened, reason, stage, item, apply)
+    if console.wants_json(as_json):
+        console.say_json(asdict(done))
+        return
+    _say_some(list(done.rows))
+    verb = "queued" if apply else "would queue"
+    line = f"{verb} {done.items} rejected items again"
+    line += "; `talkies build` tries them" if apply and done.items else ""
+    console.say_lines([_with_hint(line, apply, list(done.rows))])
+
+
 @care.command(epilog="Example: talkies catalog backup /backups/monday.sqlite")
 def backup(
     to: Annotated[

@@ -20,18 +20,10 @@ catalog = typer.Typer(
 def tables(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List tables and views with their number of rows."""
     from storage.catalog import Catalog
-    from storage.schema import TABLES, VIEWS
+    from storage.queries import table_counts
 
     with Catalog(console.workspace_of(workspace), read_only=True) as opened:
-        rows = [
-            {
-                "table": name,
-                "rows": opened.value(f"SELECT count(*) FROM {name}"),
-                "kind": "view" if name in VIEWS else "table",
-                "meaning": (VIEWS.get(name) or TABLES[name]).text,
-            }
-            for name in (*VIEWS, *TABLES)
-        ]
+        rows = table_counts(opened)
     console.say_rows(rows, as_json=console.wants_json(as_json))
 
 
@@ -107,11 +99,8 @@ def rejects(
 ) -> None:
     """List the items that were left out, and why."""
     from storage.catalog import Catalog
+    from storage.queries import rejects as left_out
 
     with Catalog(console.workspace_of(workspace), read_only=True) as opened:
-        rows = opened.rows(
-            "SELECT stage, reason, message, item_id FROM rejects "
-            "WHERE $reason IS NULL OR reason = $reason ORDER BY stage, reason, item_id",
-            {"reason": reason},
-        )
+        rows = left_out(opened, reason)
     console.say_rows(rows, title="rejects", as_json=console.wants_json(as_json))

@@ -88,14 +88,12 @@ def snapshots(
 ) -> None:
     """List the catalog's snapshots, newest first, with the dataset versions that pin them."""
     from storage.catalog import Catalog
+    from storage.queries import dataset_versions
     from storage.snapshots import snapshots as page_of
 
     with Catalog(console.workspace_of(workspace), read_only=True) as opened:
         rows = page_of(opened, limit, before)
-        versions = opened.rows(
-            "SELECT name, version, catalog_snapshot, train_items, validation_items, test_items, "
-            "round(hours * 60, 2) AS minutes, digest FROM datasets ORDER BY name, version"
-        )
+        versions = dataset_versions(opened)
     if console.wants_json(as_json):
         console.say_json({"datasets": versions, "snapshots": rows})
         return

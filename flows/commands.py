@@ -4,19 +4,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flows import console
 from flows.embedded import use_embedded_prefect
 from flows.progress import Progress
 from flows.session import Job, unfinished
-from storage.catalog import Catalog, CatalogMissing, Pending
+from storage import queries
+from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, INGEST, TRAIN
 from tasks.recipe import RecipeError, check_source, load_recipe
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
+T = TypeVar("T")
 
 
 def run_demo(option: str | None, as_json: bool, workers: int | None) -> None:
@@ -72,8 +74,7 @@ def run_build(
     check_source(job.load())
     ran = _bring_up_to_date(job, BUILD, "build")
     _summarise(workspace, job.load().name, ran, as_json, None)
-    with Catalog(workspace, read_only=True) as catalog:
-        rejects = int(catalog.value("SELECT count(*) FROM rejects"))
+    rejects = _asked(workspace, queries.reject_count)
     if max_rejects is not None and rejects > max_rejects:
         raise console.fail(
             f"{rejects} items are rejected, more than {max_rejects}; see `talkies catalog rejects`",
@@ -110,19 +111,14 @@ def run_train(
     job = Job(
         str(workspace.root),
         recipe=str(recipe or ""),
-        stored=_stored_recipe(workspace, dataset) if dataset else "",
+        stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else "",
         workers=1,
         quiet=as_json,
         changes=(("train", "preset", preset),) if preset else (),
     )
     _bring_up_to_date(job, TRAIN, "train")
     console.say_rows(
-        _rows(
-            workspace,
-            "SELECT checkpoint_id, preset, parameters, steps, first_loss, last_loss "
-            "FROM checkpoints c JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY c.run_id",
-            [job.load().configs["train"].dataset],
-        ),
+        _asked(workspace, queries.checkpoints_on, job.load().configs["train"].dataset),
         title="checkpoints",
         as_json=as_json,
     )
@@ -131,17 +127,12 @@ def run_train(
 def run_evaluate(checkpoint: str, dataset: str, option: str | None, as_json: bool) -> None:
     """`talkies evaluate`."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
-    stored = _stored_recipe(workspace, dataset)
-    full_id = _checkpoint_id(workspace, checkpoint)
+    stored = _asked(workspace, queries.stored_recipe, dataset)
+    full_id = _asked(workspace, queries.checkpoint_id, checkpoint)
     job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json)
     _bring_up_to_date(job, EVALUATE, "evaluate")
     console.say_rows(
-        _rows(
-            workspace,
-            "SELECT metric, task, split, value, low, high, items, unit FROM evaluations "
-            "WHERE checkpoint_id = ? ORDER BY ALL",
-            [full_id],
-        ),
+        _asked(workspace, queries.evaluations_of, full_id),
         title=f"evaluations of {full_id[:8]}",
         as_json=as_json,
     )
@@ -164,18 +155,14 @@ def run_sonify(
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if missing := [str(path) for path in sources if not path.is_file()]:
         raise console.fail(f"no such file: {', '.join(missing)}", console.USAGE)
-    checkpoint = _checkpoint_id(workspace, model or "")
+    checkpoint = _asked(workspace, queries.checkpoint_id, model or "")
     text = read_script(script) if script else ""
     files = [uri_of(path.resolve()) for path in sources]
     targets = tuple({"file": file, "script": text} for file in files)
-    name = _rows(
-        workspace,
-        "SELECT name FROM datasets JOIN checkpoints USING (dataset_id) WHERE checkpoint_id = ?",
-        [checkpoint],
-    )[0]["name"]
+    name = _asked(workspace, queries.dataset_of, checkpoint)
     job = Job(
         str(workspace.root),
-        stored=_stored_recipe(workspace, name),
+        stored=_asked(workspace, queries.stored_recipe, name),
         workers=console.workers_of(workers),
         quiet=as_json,
         changes=(
@@ -186,13 +173,7 @@ def run_sonify(
         ),
     )
     _bring_up_to_date(job, FILMS, "films")
-    made = _rows(
-        workspace,
-        "SELECT s.uri AS source, g.take, g.file_ref AS film, g.duration_s, g.rtf, "
-        "g.picture_untouched FROM generations g JOIN sources s USING (source_id) "
-        "WHERE g.checkpoint_id = ? AND s.uri IN (SELECT unnest(?)) AND g.take <= ? ORDER BY ALL",
-        [checkpoint, files, takes],
-    )
+    made = _asked(workspace, queries.soundtracks, checkpoint, files, takes)
     out.mkdir(parents=True, exist_ok=True)
     for row in made:
         film = workspace.path(row["film"])
@@ -228,7 +209,7 @@ def _summarise(
     from tasks.report_data import EXAMPLE_QUERIES
 
     order = {stage.name: place for place, stage in enumerate(ALL)}
-    rows = _rows(workspace, "FROM stage_progress", [])
+    rows = _asked(workspace, queries.stage_progress)
     rows.sort(key=lambda row: order[row["stage"]])
     if as_json:
         report = str(page) if page else None
@@ -245,36 +226,7 @@ def _summarise(
         console.say_lines([f"  # {query.title}", f'  talkies catalog sql "{sql}"'])
 
 
-def _rows(workspace: Workspace, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
+def _asked(workspace: Workspace, question: Callable[..., T], *values: Any) -> T:
+    """The catalog's answer to a question of storage/queries.py."""
     with Catalog(workspace, read_only=True) as catalog:
-        return catalog.rows(sql, parameters)
-
-
-def _stored_recipe(workspace: Workspace, name: str) -> str:
-    """The recipe that made the newest version of a dataset, as JSON."""
-    found = _rows(
-        workspace,
-        "SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) WHERE d.name = ? "
-        "ORDER BY d.version DESC LIMIT 1",
-        [name],
-    )
-    if found:
-        return str(found[0]["recipe"])
-    known = _rows(workspace, "SELECT DISTINCT name FROM datasets ORDER BY name", [])
-    names = ", ".join(row["name"] for row in known) or "none"
-    raise RecipeError(f"there is no dataset {name}; there are: {names}")
-
-
-def _checkpoint_id(workspace: Workspace, start: str) -> str:
-    """The one checkpoint id that begins so; the newest for an empty start."""
-    found = _rows(
-        workspace,
-        "SELECT checkpoint_id FROM checkpoints WHERE starts_with(checkpoint_id, ?) "
-        "ORDER BY run_id DESC",
-        [start],
-    )
-    if not found:
-        raise CatalogMissing(f"no checkpoint begins with {start!r}; run `talkies train` first")
-    if start and len(found) > 1:
-        raise RecipeError(f"{len(found)} checkpoints begin with {start!r}; give more of the id")
-    return str(found[0]["checkpoint_id"])
+        return question(catalog, *values)

@@ -13,6 +13,7 @@ from typing import Any
 from flows.progress import Progress
 from flows.workers import Workers
 from storage.catalog import Catalog, Pending
+from storage.queries import dataset_ids
 from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
@@ -44,7 +45,7 @@ class Session:
 
     def datasets(self) -> set[str]:
         """The ids of all dataset versions."""
-        return {row["dataset_id"] for row in self.catalog.rows("SELECT dataset_id FROM datasets")}
+        return dataset_ids(self.catalog)
 
     def scratch(self, *parts: str) -> Path:
         """A fresh folder of this run."""

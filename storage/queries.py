@@ -1,0 +1,127 @@
+"""What the commands ask of the catalog: rows for people, and what a name stands for."""
+
+from typing import Any
+
+from storage.catalog import Catalog
+from storage.schema import TABLES, VIEWS
+
+Rows = list[dict[str, Any]]
+
+
+class UnknownName(ValueError):
+    """A dataset or checkpoint that the catalog does not hold, or a start that several share."""
+
+
+def table_counts(catalog: Catalog) -> Rows:
+    """Each view and table with its number of rows and its meaning."""
+    return [
+        {
+            "table": name,
+            "rows": catalog.value(f"SELECT count(*) FROM lake.{name}"),
+            "kind": "view" if name in VIEWS else "table",
+            "meaning": (VIEWS.get(name) or TABLES[name]).text,
+        }
+        for name in (*VIEWS, *TABLES)
+    ]
+
+
+def rejects(catalog: Catalog, reason: str | None = None) -> Rows:
+    """The items that were left out, and why; of one reason code, or all."""
+    return catalog.rows(
+        "SELECT stage, reason, message, item_id FROM rejects "
+        "WHERE $reason IS NULL OR reason = $reason ORDER BY stage, reason, item_id",
+        {"reason": reason},
+    )
+
+
+def reject_count(catalog: Catalog) -> int:
+    """How many items are left out."""
+    return int(catalog.value("SELECT count(*) FROM rejects"))
+
+
+def dataset_ids(catalog: Catalog) -> set[str]:
+    """The ids of all dataset versions."""
+    return {row["dataset_id"] for row in catalog.rows("SELECT dataset_id FROM datasets")}
+
+
+def dataset_versions(catalog: Catalog) -> Rows:
+    """The dataset versions with their sizes and the snapshots that they pin."""
+    return catalog.rows(
+        "SELECT name, version, catalog_snapshot, train_items, validation_items, test_items, "
+        "round(hours * 60, 2) AS minutes, digest FROM datasets ORDER BY name, version"
+    )
+
+
+def stored_recipe(catalog: Catalog, name: str) -> str:
+    """The recipe that made the newest version of a dataset, as JSON; raises UnknownName."""
+    found = catalog.value(
+        "SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) WHERE d.name = ? "
+        "ORDER BY d.version DESC LIMIT 1",
+        [name],
+    )
+    if found is not None:
+        return str(found)
+    known = catalog.rows("SELECT DISTINCT name FROM datasets ORDER BY name")
+    names = ", ".join(row["name"] for row in known) or "none"
+    raise UnknownName(f"there is no dataset {name}; there are: {names}")
+
+
+def checkpoint_id(catalog: Catalog, start: str = "") -> str:
+    """The one checkpoint id that begins so; the newest for an empty start.
+
+    Raises UnknownName where none begins so, or several do.
+    """
+    found = catalog.rows(
+        "SELECT checkpoint_id FROM checkpoints WHERE starts_with(checkpoint_id, ?) "
+        "ORDER BY run_id DESC",
+        [start],
+    )
+    if not found:
+        what = f"no checkpoint begins with {start!r}" if start else "there is no checkpoint"
+        raise UnknownName(f"{what}; run `talkies train` first")
+    if start and len(found) > 1:
+        raise UnknownName(f"{len(found)} checkpoints begin with {start!r}; give more of the id")
+    return str(found[0]["checkpoint_id"])
+
+
+def dataset_of(catalog: Catalog, checkpoint: str) -> str:
+    """The name of the dataset that a checkpoint was trained on."""
+    return str(
+        catalog.value(
+            "SELECT name FROM datasets JOIN checkpoints USING (dataset_id) WHERE checkpoint_id = ?",
+            [checkpoint],
+        )
+    )
+
+
+def checkpoints_on(catalog: Catalog, dataset: str) -> Rows:
+    """The checkpoints trained on any version of a dataset, oldest first."""
+    return catalog.rows(
+        "SELECT checkpoint_id, preset, parameters, steps, first_loss, last_loss "
+        "FROM checkpoints c JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY c.run_id",
+        [dataset],
+    )
+
+
+def evaluations_of(catalog: Catalog, checkpoint: str) -> Rows:
+    """The scores of a checkpoint."""
+    return catalog.rows(
+        "SELECT metric, task, split, value, low, high, items, unit FROM evaluations "
+        "WHERE checkpoint_id = ? ORDER BY ALL",
+        [checkpoint],
+    )
+
+
+def soundtracks(catalog: Catalog, checkpoint: str, uris: list[str], takes: int) -> Rows:
+    """The first takes that a checkpoint generated for some sources."""
+    return catalog.rows(
+        "SELECT s.uri AS source, g.take, g.file_ref AS film, g.duration_s, g.rtf, "
+        "g.picture_untouched FROM generations g JOIN sources s USING (source_id) "
+        "WHERE g.checkpoint_id = ? AND s.uri IN (SELECT unnest(?)) AND g.take <= ? ORDER BY ALL",
+        [checkpoint, uris, takes],
+    )
+
+
+def stage_progress(catalog: Catalog) -> Rows:
+    """What each stage has finished, and what it cost."""
+    return catalog.rows("FROM stage_progress")

@@ -1,0 +1,68 @@
+"""What the commands ask: names are found by their start, and unknown ones name what there is."""
+
+from pathlib import Path
+
+import pytest
+
+from storage import queries
+from storage.catalog import Catalog
+from storage.queries import UnknownName
+from storage.schema import TABLES, VIEWS
+from storage.workspace import Workspace
+from tests.made_commits import made_row
+from tests.made_workspace import make_workspace
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory):
+    """A whole workspace's catalog with two more checkpoints, not to be changed."""
+    workspace = make_workspace(tmp_path_factory.mktemp("whole"))
+    with Catalog(workspace) as opened:
+        dataset = opened.value("SELECT dataset_id FROM datasets")
+        for run, name in (("r-8", "ab12"), ("r-9", "ab34")):
+            row = made_row("checkpoints", checkpoint_id=name, dataset_id=dataset, run_id=run)
+            opened.insert("checkpoints", [row])
+    with Catalog(workspace, read_only=True) as opened:
+        yield opened
+
+
+def test_every_table_and_view_is_counted(catalog: Catalog) -> None:
+    rows = {row["table"]: row for row in queries.table_counts(catalog)}
+    assert set(rows) == {*TABLES, *VIEWS}
+    assert rows["windows"]["rows"] == catalog.value("SELECT count(*) FROM windows") > 0
+    assert rows["clips"]["kind"] == "view"
+
+
+def test_a_checkpoint_is_found_by_its_start_and_the_newest_without(catalog: Catalog) -> None:
+    assert queries.checkpoint_id(catalog, "ab3") == "ab34"
+    assert queries.checkpoint_id(catalog) == "ab34"
+
+
+@pytest.mark.parametrize(
+    ("start", "told"), [("ab", "2 checkpoints begin with 'ab'"), ("zz", "no checkpoint begins")]
+)
+def test_a_start_of_no_or_of_several_checkpoints_is_refused(
+    catalog: Catalog, start: str, told: str
+) -> None:
+    with pytest.raises(UnknownName, match=told):
+        queries.checkpoint_id(catalog, start)
+
+
+def test_no_checkpoint_at_all_says_what_to_run(tmp_path: Path) -> None:
+    with (
+        Catalog(Workspace.at(tmp_path).make()) as opened,
+        pytest.raises(UnknownName, match="there is no checkpoint; run `talkies train` first"),
+    ):
+        queries.checkpoint_id(opened)
+
+
+def test_a_checkpoint_leads_to_its_dataset_and_back(catalog: Catalog) -> None:
+    name = queries.dataset_of(catalog, "ab34")
+    found = [row["checkpoint_id"] for row in queries.checkpoints_on(catalog, name)]
+    assert found[-2:] == ["ab12", "ab34"]
+
+
+def test_an_unknown_dataset_names_those_that_there_are(catalog: Catalog) -> None:
+    name = queries.dataset_versions(catalog)[0]["name"]
+    with pytest.raises(UnknownName, match=f"there is no dataset nope; there are: {name}"):
+        queries.stored_recipe(catalog, "nope")
