@@ -92,14 +92,26 @@ SourceOption = Annotated[
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the dataset.")]
 
 
-@app.command(epilog="Example: talkies plan recipe.yaml")
+@app.command(epilog="Example: talkies plan recipe.yaml --pilot-seconds 60 --core-hour-price 0.04")
 def plan(
-    recipe: RecipeArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    pilot_seconds: Annotated[
+        float, typer.Option(help="Time for a sample of the files; 0 tries none.", min=0)
+    ] = 30.0,
+    core_hour_price: Annotated[
+        float | None, typer.Option(help="Price of a core for an hour.", min=0, show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    workers: WorkersOption = None,
 ) -> None:
-    """Show what a build would do now: new or changed items of each stage, as far as is known."""
-    from flows.commands import show_plan
+    """Show what a build would do now, and forecast its time, disk and cost from a short pilot.
 
-    show_plan(recipe, workspace, as_json)
+    Nothing is written.
+    """
+    from flows.plan import show_plan
+
+    show_plan(recipe, workspace, as_json, workers, pilot_seconds, core_hour_price)
 
 
 @app.command(

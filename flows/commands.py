@@ -14,8 +14,8 @@ from storage import queries
 from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
-from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, INGEST, TRAIN
-from tasks.recipe import RecipeError, check_source, load_recipe
+from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, TRAIN
+from tasks.recipe import RecipeError, check_source
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 T = TypeVar("T")
@@ -80,21 +80,6 @@ def run_build(
             f"{rejects} items are rejected, more than {max_rejects}; see `talkies catalog rejects`",
             console.REJECTS,
         )
-
-
-def show_plan(recipe: Path, option: str | None, as_json: bool) -> None:
-    """`talkies plan`."""
-    workspace = console.workspace_of(option)
-    loaded = load_recipe(recipe)
-    check_source(loaded)
-    # A file's length is not known before it was probed: until then bytes stand in for the cut.
-    unprobed = {stage.name for stage in INGEST[:2]}
-    rows = [
-        {"stage": p.stage, "to do": p.items, "of": p.total_items, "gone": p.gone,
-         "media minutes": None if p.stage in unprobed else round(p.cost_s / 60, 2)}
-        for p in unfinished(workspace, loaded, BUILD)
-    ]  # fmt: skip
-    console.say_rows(rows, title="to do", as_json=console.wants_json(as_json))
 
 
 def run_train(

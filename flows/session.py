@@ -3,8 +3,9 @@
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from flows.progress import Progress
 from flows.workers import Workers
 from storage.catalog import Catalog, Pending
-from storage.queries import dataset_ids
+from storage.queries import dataset_ids, pending_ids
 from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
@@ -142,3 +143,26 @@ def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) 
     with Catalog(workspace, read_only=True) as catalog:
         plans = [_plan(catalog, recipe, stage) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]
+
+
+def to_do(
+    workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]
+) -> tuple[list[Pending], list[dict[str, Any]]]:
+    """The plans of the stages that have something to do, and the listed files that are new.
+
+    Writes nothing: a workspace without a catalog is taken for an empty one.
+    """
+    with ExitStack() as stack:
+        if not workspace.catalog_path.exists():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="talkies-plan-"))
+            workspace = Workspace.at(folder).make()
+            Catalog(workspace).close()
+        catalog = stack.enter_context(Catalog(workspace, read_only=True))
+        plans, new = [], []
+        for stage in stages:
+            plans.append(_plan(catalog, recipe, stage))
+            if stage is SCAN:
+                pending = pending_ids(catalog)
+                listing = list_folder(recipe.configs[SCAN.name]).to_pylist()
+                new = [row for row in listing if row["uri"] in pending]
+    return [plan for plan in plans if not plan.is_idle], new

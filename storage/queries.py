@@ -125,3 +125,35 @@ def soundtracks(catalog: Catalog, checkpoint: str, uris: list[str], takes: int) 
 def stage_progress(catalog: Catalog) -> Rows:
     """What each stage has finished, and what it cost."""
     return catalog.rows("FROM stage_progress")
+
+
+def pilot_rows(catalog: Catalog) -> Rows:
+    """What each file of a pilot's workspace cost and gave: stage seconds, stored bytes, clips.
+
+    Rows of (uri, stage, worker_s, kind, kept, seconds, refs, reason): a stage's seconds, the clips
+    of a kind, the blobs of its decode, or why it was rejected; the other columns are NULL. A stage
+    whose items belong to no one file has uri NULL.
+    """
+    return catalog.rows(
+        """WITH owner AS (
+               SELECT uri AS item_id, uri FROM files UNION ALL SELECT source_id, uri FROM files
+               UNION ALL SELECT clip_id, uri FROM windows JOIN files USING (source_id))
+           SELECT uri, stage, sum(wall_s) AS worker_s, NULL AS kind, NULL AS kept,
+                  NULL::DOUBLE AS seconds, NULL::VARCHAR[] AS refs, NULL AS reason
+           FROM progress LEFT JOIN owner USING (item_id) GROUP BY ALL
+           UNION ALL
+           SELECT uri, NULL, NULL, kind, kept, sum(duration_s), NULL, NULL
+           FROM windows JOIN files USING (source_id) JOIN kinds USING (clip_id) GROUP BY ALL
+           UNION ALL
+           SELECT uri, NULL, NULL, NULL, NULL, NULL,
+                  [audio48_ref, audio16_ref, frames10_ref, frames25_ref], NULL
+           FROM decodes JOIN files USING (source_id)
+           UNION ALL
+           SELECT coalesce(r.uri, item_id), NULL, NULL, NULL, NULL, NULL, NULL, reason
+           FROM rejects AS r WHERE stage IN ('scan', 'probe', 'decode')"""
+    )
+
+
+def pending_ids(catalog: Catalog) -> set[str]:
+    """The pending items of the stage that was planned last."""
+    return {row["item_id"] for row in catalog.rows("SELECT item_id FROM keyed WHERE _pending")}

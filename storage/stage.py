@@ -134,7 +134,7 @@ def run_items(
     items = shard.items()
     rows: Rows = {"progress": [], "rejects": []}
     for number, item in enumerate(items):
-        started = time.process_time()
+        started = (time.process_time(), time.perf_counter())
         try:
             produced = one_item(item)
             status = "done"
@@ -145,7 +145,7 @@ def run_items(
             raise
         for table, new in produced.items():
             rows.setdefault(table, []).extend(new)
-        rows["progress"].append(_progress(shard, item, status, time.process_time() - started))
+        rows["progress"].append(_progress(shard, item, status, started))
         out.report(number + 1, len(items))
     rejected = sum(row["status"] == "rejected" for row in rows["progress"])
     if "features" in rows:
@@ -161,14 +161,17 @@ def run_items(
     )
 
 
-def _progress(shard: ShardRef, item: dict[str, Any], status: str, cpu_s: float) -> dict[str, Any]:
+def _progress(
+    shard: ShardRef, item: dict[str, Any], status: str, started: tuple[float, float]
+) -> dict[str, Any]:
     return {
         "stage": shard.stage,
         "item_id": item["item_id"],
         "fingerprint": item["_fingerprint"],
         "input_hash": item["_input_hash"],
         "status": status,
-        "cpu_s": cpu_s,
+        "cpu_s": time.process_time() - started[0],
+        "wall_s": time.perf_counter() - started[1],
     }
 
 

@@ -50,6 +50,15 @@ STATE_TABLES: tuple[Table, ...] = (
         ),
         C("status", STRING, "done or rejected.", "", "done"),
         measured("cpu_s", DOUBLE, "CPU seconds of the worker itself.", "s", "1.628"),
+        C(
+            "wall_s",
+            DOUBLE,
+            "Wall seconds of the worker, with the processes that it waits for.",
+            "s",
+            "1.702",
+            nullable=True,
+            volatile=True,
+        ),
     ),
     table(
         "tombstones",
