@@ -10,6 +10,7 @@ from storage.columns import (
     SPANS,
     STRING,
     STRINGS,
+    VERDICTS,
     Column,
     Table,
     measured,
@@ -135,6 +136,31 @@ CLIP_TABLES: tuple[Table, ...] = (
         C("speech_score", DOUBLE, "Highest YAMNet score of a speech class.", "0..1", "0.992"),
         C("top_tag", STRING, "Sound class with the highest score.", "", "Rail transport"),
         C("has_speech", BOOL, "Voice detector and sound tags agree on speech.", "", "true"),
+        optional(
+            "music_score", DOUBLE, "Highest YAMNet score of song or music.", "0..1", "0.0213"
+        ),
+        optional("sound_score", DOUBLE, "Highest YAMNet score of any other sound.", "0..1", "0.87"),
+        optional("heard_as", STRING, "Mainly speech, music, sound or silence.", "", "speech"),
+        optional(
+            "bandwidth_hz",
+            DOUBLE,
+            "Highest frequency that is used, whatever the sample rate; NULL in silence.",
+            "Hz",
+            "10054.7",
+        ),
+        optional(
+            "clipping_ratio", DOUBLE, "Share of samples in peaks cut off flat.", "0..1", "0.00035"
+        ),
+        optional("dc_offset", DOUBLE, "Mean of the samples, full scale being 1.", "-1..1", "0.0"),
+        optional(
+            "dnsmos_overall",
+            DOUBLE,
+            "Opinion on the whole by DNSMOS P.835; NULL without speech.",
+            "1..5",
+            "3.24",
+        ),
+        optional("dnsmos_signal", DOUBLE, "Its opinion on the voice.", "1..5", "3.6"),
+        optional("dnsmos_background", DOUBLE, "Its opinion on what is behind.", "1..5", "3.92"),
     ),
     table(
         "tags",
@@ -232,6 +258,22 @@ CLIP_TABLES: tuple[Table, ...] = (
             "What the kind rests on, as JSON.",
             "",
             '{"has_picture":false,"phonemes":67,"speech_s":5.564}',
+        ),
+        optional(
+            "failed_gates",
+            STRINGS,
+            "All gates that it failed, in order.",
+            "",
+            '["silent_speech", "poor_speech"]',
+        ),
+        optional(
+            "gates",
+            VERDICTS,
+            "Every gate that was asked, with value, threshold and verdict; the view gate_checks "
+            "has a row for each.",
+            "",
+            '[{"position": 10, "gate": "poor_speech", "value": 2.79, "threshold": 3.0, '
+            '"passed": false}]',
         ),
     ),
 )

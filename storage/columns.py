@@ -16,6 +16,17 @@ STRINGS = pa.list_(STRING)
 DOUBLES = pa.list_(DOUBLE)
 INTS = pa.list_(INT)
 SPANS = pa.list_(pa.struct([("start_s", DOUBLE), ("end_s", DOUBLE)]))
+VERDICTS = pa.list_(
+    pa.struct(
+        [
+            ("position", INT),
+            ("gate", STRING),
+            ("value", DOUBLE),
+            ("threshold", DOUBLE),
+            ("passed", BOOL),
+        ]
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ def verify(catalog: Catalog, deep: bool = True, stages: Iterable[Stage] = ()) ->
                 *(_orphans(catalog, stage) for stage in stages),
                 _rejects_without_row(catalog),
                 _torn_components(catalog),
+                _wrong_verdicts(catalog),
                 _wrong_mixture_splits(catalog),
                 *(_dataset(catalog, row) for row in catalog.rows("SELECT * FROM lake.datasets")),
                 *wrong_files(catalog, deep),
@@ -182,7 +183,21 @@ def _rejects_without_row(catalog: Catalog) -> Iterator[Finding]:
 
 # -- splits ------------------------------------------------------------------------------------
 
+RELABEL = "build again; if it stays, the label stage is at fault"
 RESPLIT = "build again; if it stays, the split stage is at fault: do not train on this"
+
+
+def _wrong_verdicts(catalog: Catalog) -> Iterator[Finding]:
+    rows = catalog.rows(
+        """SELECT clip_id AS id, kept, drop_reason, failed_gates FROM lake.kinds
+           WHERE failed_gates IS NOT NULL AND (
+               kept <> (len(failed_gates) = 0) OR drop_reason IS DISTINCT FROM failed_gates[1]
+               OR failed_gates <> [g.gate FOR g IN gates IF NOT g.passed]) ORDER BY id"""
+    )
+    for row in rows:
+        wrong = f"kept is {row['kept']} for {row['drop_reason']}, its gates fail "
+        wrong += ", ".join(row["failed_gates"]) or "nowhere"
+        yield Finding("kinds", row["id"], wrong, RELABEL)
 
 
 def _torn_components(catalog: Catalog) -> Iterator[Finding]:

@@ -6,7 +6,18 @@ Counts are BIGINT, hours are DOUBLE. A view reads tables and the views above it.
 from dataclasses import replace
 
 from storage.clip_tables import CLIP_TABLES
-from storage.columns import DOUBLE, INT, LONG, STRING, STRINGS, Column, View, optional, view
+from storage.columns import (
+    BOOL,
+    DOUBLE,
+    INT,
+    LONG,
+    STRING,
+    STRINGS,
+    Column,
+    View,
+    optional,
+    view,
+)
 from storage.model_tables import MODEL_TABLES
 from storage.state_tables import STATE_TABLES
 
@@ -36,7 +47,9 @@ VIEW_LIST: tuple[View, ...] = (
         """SELECT w.clip_id, w.source_id, s.uri, w.start_s, w.end_s, w.duration_s, w.scene,
                   w.has_audio, w.has_picture, k.kind, k.task, k.kept, k.drop_reason,
                   p.split, l.loudness_lufs, l.peak_dbfs, l.silence_ratio, l.speech_s,
-                  l.speech_score, l.has_speech, l.top_tag, t.text, t.language
+                  l.speech_score, l.has_speech, l.top_tag, t.text, t.language,
+                  k.failed_gates, l.heard_as, l.music_score, l.sound_score, l.bandwidth_hz,
+                  l.clipping_ratio, l.dnsmos_overall
            FROM windows w
            JOIN sources s USING (source_id)
            LEFT JOIN listens l USING (clip_id)
@@ -51,6 +64,9 @@ VIEW_LIST: tuple[View, ...] = (
         *joined("listens", "loudness_lufs", "peak_dbfs", "silence_ratio", "speech_s"),
         *joined("listens", "speech_score", "has_speech", "top_tag"),
         *joined("transcripts", "text", "language"),
+        *joined("kinds", "failed_gates"),
+        *joined("listens", "heard_as", "music_score", "sound_score", "bandwidth_hz"),
+        *joined("listens", "clipping_ratio", "dnsmos_overall"),
     ),
     view(
         "funnel",
@@ -122,6 +138,58 @@ VIEW_LIST: tuple[View, ...] = (
         *of("kinds", "kind", "drop_reason"),
         C("clips", LONG, "Number of clips.", "", "5"),
         C("hours", DOUBLE, "Their length.", "h", "0.002689"),
+    ),
+    view(
+        "gate_checks",
+        "A gate that was asked of a clip, with what it measured and its verdict.",
+        "SELECT clip_id, value, threshold FROM gate_checks WHERE gate = 'too_quiet' AND NOT passed",
+        """SELECT clip_id, kind, duration_s, g.position, g.gate, g.value, g.threshold, g.passed
+           FROM (SELECT k.clip_id, k.kind, w.duration_s, unnest(k.gates) AS g
+                 FROM kinds k JOIN windows w USING (clip_id))""",
+        *of("windows", "clip_id"),
+        *of("kinds", "kind"),
+        *of("windows", "duration_s"),
+        C("position", INT, "Place in the order of the gates, from 1.", "", "10"),
+        C("gate", STRING, "The gate: what a clip that fails it is.", "", "poor_speech"),
+        optional("value", DOUBLE, "What was measured; NULL where nothing was.", "gate's", "2.79"),
+        optional("threshold", DOUBLE, "The recipe's; NULL where it has none.", "gate's", "3.0"),
+        optional("passed", BOOL, "The verdict; NULL where the gate is off.", "", "false"),
+    ),
+    view(
+        "gates",
+        "What each gate removes, in order: alone, as the only one, and together with those before.",
+        "SELECT gate, clips_failed, clips_only, clips_left FROM gates ORDER BY position",
+        """WITH clip AS (
+               SELECT clip_id, duration_s, min(position) FILTER (NOT passed) AS first,
+                      count(*) FILTER (NOT passed) AS failures
+               FROM gate_checks GROUP BY clip_id, duration_s),
+           gate AS (
+               SELECT position, gate, max(threshold) AS threshold, count(passed) AS clips_asked,
+                      count(*) FILTER (NOT passed) AS clips_failed,
+                      coalesce(sum(g.duration_s) FILTER (NOT passed), 0) / 3600 AS hours_failed,
+                      count(*) FILTER (NOT passed AND failures = 1) AS clips_only,
+                      coalesce(sum(g.duration_s) FILTER (NOT passed AND failures = 1), 0) / 3600
+                          AS hours_only,
+                      count(*) FILTER (first = position) AS clips_here,
+                      coalesce(sum(g.duration_s) FILTER (first = position), 0) AS here_s
+               FROM gate_checks g JOIN clip USING (clip_id) GROUP BY position, gate)
+           SELECT position, gate, threshold, clips_asked, clips_failed, hours_failed,
+                  clips_only, hours_only,
+                  ((SELECT count(*) FROM clip)
+                   - sum(clips_here) OVER (ORDER BY position, gate))::BIGINT AS clips_left,
+                  ((SELECT sum(duration_s) FROM clip)
+                   - sum(here_s) OVER (ORDER BY position, gate)) / 3600 AS hours_left
+           FROM gate ORDER BY position, gate""",
+        C("position", INT, "Place in the order of the gates, from 1.", "", "10"),
+        C("gate", STRING, "The gate: what a clip that fails it is.", "", "poor_speech"),
+        optional("threshold", DOUBLE, "The recipe's; NULL where it has none.", "gate's", "3.0"),
+        C("clips_asked", LONG, "Clips that were asked; 0 where the gate is off.", "", "6"),
+        C("clips_failed", LONG, "Clips that it alone would remove.", "", "2"),
+        C("hours_failed", DOUBLE, "Their length.", "h", "0.0039"),
+        C("clips_only", LONG, "Clips that no other gate removes.", "", "1"),
+        C("hours_only", DOUBLE, "Their length.", "h", "0.0015"),
+        C("clips_left", LONG, "Clips that are left after it and all before it.", "", "61"),
+        C("hours_left", DOUBLE, "Their length.", "h", "0.1343"),
     ),
     view(
         "reject_reasons",

@@ -7,31 +7,50 @@ from pydantic import Field
 
 from storage.ids import canonical_json
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.gates import ask_gates, failed
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 TASK_OF_SPEECH = {True: "visual_tts", False: "tts"}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """The gates: what a clip must be to enter a dataset.
+    """How kinds are named, and the thresholds of the gates; a gate whose threshold is null is off.
 
     Attributes:
-        max_silence_sound: largest silence ratio of a clip of sound.
-        max_silence_speech: largest silence ratio of a clip of speech.
         min_speech_ratio: share of the clip that speech must fill to make it a speech clip.
         max_speech_in_sound: largest share of speech in a clip of sound.
-        min_logprob: lowest mean token log-probability of a transcript.
-        max_compression: highest compression ratio of a transcript.
         min_loudness_lufs: a quieter clip is silent.
+        max_silence_sound: largest silence ratio of a clip of sound.
+        max_silence_speech: largest silence ratio of a clip of speech.
+        min_bandwidth_sound_hz: sound that uses less was a telephone's or a toy camera's.
+        min_bandwidth_speech_hz: wideband speech is 7 kHz (ITU-T G.722), which codecs just miss.
+        max_clipping: share of samples in peaks cut off flat that a clip must stay under.
+        max_music_sound: highest music score of a clip of sound; null, because films have music.
+        max_music_speech: highest music score of a clip of speech.
+        min_dnsmos: lowest opinion on speech, DNSMOS P.835 overall; speech over sound is not asked.
+        min_phonemes: fewest phonemes of a clip of speech.
+        min_logprob: a transcript's mean token log-probability must be above it.
+        max_compression: highest compression ratio of a transcript.
+        max_text_flags: most signs of an invented text; one alone is often wrong.
     """
 
-    max_silence_sound: Annotated[float, Field(ge=0, le=1)] = 0.8
-    max_silence_speech: Annotated[float, Field(ge=0, le=1)] = 0.35
     min_speech_ratio: Annotated[float, Field(ge=0, le=1)] = 0.3
     max_speech_in_sound: Annotated[float, Field(ge=0, le=1)] = 0.1
-    min_logprob: float = -1.0
-    max_compression: float = 2.4
-    min_loudness_lufs: float = -60.0
+    min_loudness_lufs: float | None = -60.0
+    max_silence_sound: Share | None = 0.8
+    max_silence_speech: Share | None = 0.35
+    min_bandwidth_sound_hz: Positive | None = 4000.0
+    min_bandwidth_speech_hz: Positive | None = 6500.0
+    max_clipping: Share | None = 0.001
+    max_music_sound: Share | None = None
+    max_music_speech: Share | None = None
+    min_dnsmos: Annotated[float, Field(ge=1, le=5)] | None = 3.0
+    min_phonemes: Annotated[int, Field(ge=1)] | None = 1
+    min_logprob: float | None = -1.0
+    max_compression: Positive | None = 2.4
+    max_text_flags: Annotated[int, Field(ge=0)] | None = 1
 
 
 def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
@@ -40,7 +59,9 @@ def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
     Speech over a picture counts as on screen until faces are looked at; the evidence says so.
     """
     loudness = item["loudness_lufs"]
-    if not item["has_audio"] or loudness is None or loudness < config.min_loudness_lufs:
+    if not item["has_audio"] or loudness is None:
+        return "silent"
+    if config.min_loudness_lufs is not None and loudness < config.min_loudness_lufs:
         return "silent"
     share = item["speech_s"] / item["duration_s"]
     if not item["has_speech"] or share <= config.max_speech_in_sound:
@@ -48,25 +69,6 @@ def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
     if share < config.min_speech_ratio:
         return "mixed"
     return "speech_on_screen" if item["has_picture"] else "speech_off_screen"
-
-
-def drop_reason(kind: str, item: dict[str, Any], config: LabelConfig) -> str | None:
-    """The first gate that a clip fails, or None."""
-    if kind == "silent":
-        return "no_sound"
-    speaks = kind.startswith("speech") or kind == "mixed"
-    limit = config.max_silence_speech if speaks else config.max_silence_sound
-    if item["silence_ratio"] > limit:
-        return "too_silent"
-    if not speaks:
-        return None
-    if item["phonemes"] == 0:
-        return "no_transcript"
-    if item["avg_logprob"] is not None and item["avg_logprob"] <= config.min_logprob:
-        return "unsure_transcript"
-    if item["compression_ratio"] is not None and item["compression_ratio"] > config.max_compression:
-        return "repeating_transcript"
-    return None
 
 
 def task_of(kind: str, has_picture: bool) -> str | None:
@@ -80,20 +82,23 @@ def task_of(kind: str, has_picture: bool) -> str | None:
 
 
 def label_shard(shard: ShardRef, out: ShardTarget, config: LabelConfig) -> ShardResult:
-    """Writes the kind of each clip."""
+    """Writes the kind of each clip and the verdicts of its gates."""
 
     def label_clip(item: dict[str, Any]) -> Rows:
         kind = kind_of(item, config)
-        reason = drop_reason(kind, item, config)
+        verdicts = ask_gates(kind, item, config)
+        reasons = failed(verdicts)
         names = ("has_picture", "loudness_lufs", "silence_ratio", "speech_s", "phonemes")
         evidence = {name: item[name] for name in names} | {"faces": "not looked at"}
         row = {
             "clip_id": item["item_id"],
             "kind": kind,
             "task": task_of(kind, item["has_picture"]),
-            "kept": reason is None,
-            "drop_reason": reason,
+            "kept": not reasons,
+            "drop_reason": reasons[0] if reasons else None,
             "evidence": canonical_json(evidence),
+            "failed_gates": reasons,
+            "gates": verdicts,
         }
         return {"kinds": [row]}
 
@@ -103,12 +108,14 @@ def label_shard(shard: ShardRef, out: ShardTarget, config: LabelConfig) -> Shard
 STAGE = Stage(
     name="label",
     title="name kinds",
-    version=1,
+    version=2,
     config=LabelConfig,
     items="""
         SELECT w.clip_id AS item_id, w.duration_s, w.has_audio, w.has_picture, l.loudness_lufs,
                coalesce(l.silence_ratio, 1.0) AS silence_ratio, coalesce(l.speech_s, 0) AS speech_s,
-               coalesce(l.has_speech, false) AS has_speech, t.avg_logprob, t.compression_ratio,
+               coalesce(l.has_speech, false) AS has_speech, l.bandwidth_hz, l.clipping_ratio,
+               l.music_score, l.dnsmos_overall, t.avg_logprob, t.compression_ratio,
+               len(t.flags) AS text_flags,
                (SELECT count(*) FROM phonemes p WHERE p.clip_id = w.clip_id) AS phonemes,
                w.duration_s AS cost_s
         FROM windows w

@@ -1,11 +1,13 @@
-"""What is heard in a clip: speech spans, loudness, silence, sound tags, and whether it is speech.
+"""What is heard in a clip: speech, music and sound, levels and silence, and how well it sounds.
 
 A voice detector alone calls dog barks, pigs and drones speech, and a tagger alone has no times, so
-`has_speech` asks both: silero VAD finds the spans and YAMNet must hear speech inside them.
+`has_speech` asks both: silero VAD finds the spans and YAMNet must hear speech inside them. DNSMOS,
+the dearest of the networks, is asked about clips with speech only: of others it has no opinion.
 
 Legend: T samples, P YAMNet patches, C = 521 classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,15 +17,27 @@ from pydantic import Field
 
 from models.timeline import AUDIO48_HZ, AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.bandwidth import bandwidth_hz
+from tasks.clipping import clipping_ratio, dc_offset
+from tasks.dnsmos import Dnsmos, load_dnsmos
 from tasks.levels import loudness_lufs
 from tasks.media import read_audio
 from tasks.weights import fingerprint, locate
-from tasks.yamnet import PATCH_HOP_S, PATCH_S, SPEECH_CLASSES, Yamnet, load_yamnet
+from tasks.yamnet import (
+    PATCH_HOP_S,
+    PATCH_S,
+    SPEECH_CLASSES,
+    Yamnet,
+    load_yamnet,
+    music_columns,
+    sound_columns,
+)
 
 Span = dict[str, float]
 """A span of the clip: {"start_s", "end_s"}, seconds from the clip's start."""
 
 SILENCE_FRAME_S = 0.02
+NETWORKS = ("silero_vad", "yamnet", "yamnet_classes", "dnsmos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ def listen_shard(shard: ShardRef, out: ShardTarget, config: ListenConfig) -> Sha
         start_s, end_s = item["start_s"], item["end_s"]
         audio16 = read_audio(out.workspace, item["audio16_ref"], start_s, end_s, AUDIO_HZ)
         audio48 = read_audio(out.workspace, item["audio48_ref"], start_s, end_s, AUDIO48_HZ)
-        heard, tags = listen(audio16[0], audio48[0], load_yamnet(), config)
+        heard, tags = listen(audio16[0], audio48[0], load_yamnet(), load_dnsmos(), config)
         clip_id = item["item_id"]
         return {
             "listens": [{"clip_id": clip_id, **heard}],
@@ -73,14 +87,16 @@ def listen(
     audio16: NDArray[np.float32],
     audio48: NDArray[np.float32],
     yamnet: Yamnet,
+    dnsmos: Dnsmos,
     config: ListenConfig,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is heard in a clip, as a row of `listens` and its rows of `tags`, without clip_id.
 
     Args:
-        audio16: (T16,) the clip at 16 kHz, for the two networks.
+        audio16: (T16,) the clip at 16 kHz, for the networks.
         audio48: (T48,) the same at 48 kHz, for the levels.
         yamnet: the loaded tagger.
+        dnsmos: the loaded judge of speech.
         config: thresholds.
     """
     spans = speech_spans(audio16, config)
@@ -88,6 +104,8 @@ def listen(
     tags = top_tags(scores, yamnet.class_names, config.top_k)
     speech_s = float(sum(span["end_s"] - span["start_s"] for span in spans))
     score = speech_score(scores, yamnet.class_names, spans)
+    has_speech = is_speech(speech_s, len(audio16) / AUDIO_HZ, score, config)
+    opinion = dnsmos.opinion(audio16) if has_speech else None
     heard = {
         "loudness_lufs": loudness_lufs(audio48[None], AUDIO48_HZ),
         "peak_dbfs": peak_dbfs(audio48),
@@ -96,9 +114,26 @@ def listen(
         "speech_spans": spans,
         "speech_score": score,
         "top_tag": tags[0]["label"],
-        "has_speech": is_speech(speech_s, len(audio16) / AUDIO_HZ, score, config),
+        "has_speech": has_speech,
+        "music_score": mean_score(scores, music_columns(yamnet.class_names)),
+        "sound_score": mean_score(scores, sound_columns(yamnet.class_names)),
+        "bandwidth_hz": bandwidth_hz(audio48, AUDIO48_HZ),
+        "clipping_ratio": clipping_ratio(audio48),
+        "dc_offset": dc_offset(audio48),
+        "dnsmos_overall": opinion and opinion.overall,
+        "dnsmos_signal": opinion and opinion.signal,
+        "dnsmos_background": opinion and opinion.background,
     }
-    return heard, tags
+    return heard | {"heard_as": heard_as(heard)}, tags
+
+
+def heard_as(heard: Mapping[str, Any]) -> str:
+    """What a clip mainly is, by its row of `listens`: speech, music, sound or silence."""
+    if heard["loudness_lufs"] is None:
+        return "silence"
+    if heard["has_speech"]:
+        return "speech"
+    return "music" if heard["music_score"] > heard["sound_score"] else "sound"
 
 
 def is_speech(speech_s: float, duration_s: float, score: float, config: ListenConfig) -> bool:
@@ -143,6 +178,11 @@ def speech_score(
     return float(chosen[:, columns].max(axis=1).mean())
 
 
+def mean_score(scores: NDArray[np.float32], columns: NDArray[np.intp]) -> float:
+    """Highest score among some classes, averaged over all patches (P, C)."""
+    return float(scores[:, columns].max(axis=1).mean())
+
+
 def top_tags(
     scores: NDArray[np.float32], class_names: tuple[str, ...], top_k: int
 ) -> list[dict[str, Any]]:
@@ -176,12 +216,12 @@ def silence_ratio(audio: NDArray[np.float32], rate_hz: int, threshold_dbfs: floa
 
 def weights(config: ListenConfig) -> dict[str, str]:
     """The sha256 of each network that listening uses."""
-    return {name: fingerprint(name) for name in ("silero_vad", "yamnet", "yamnet_classes")}
+    return {name: fingerprint(name) for name in NETWORKS}
 
 
 STAGE = Stage(
     name="listen",
-    version=1,
+    version=2,
     config=ListenConfig,
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,

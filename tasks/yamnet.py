@@ -53,6 +53,13 @@ SPEECH_CLASSES = (
 )
 """Classes whose sound carries words; laughter, screams, crowds and song are voices without them."""
 
+MUSIC_RANGES = (("Singing", "Humming"), ("Music", "Scary music"))
+"""First and last class, in AudioSet's order, of song and of music with its instruments."""
+BELLS = ("Bell", "Wind chime")
+"""Inside the instruments, but heard in the world: doors, bicycles, churches."""
+NEITHER_RANGES = (("Silence", "Silence"), ("Inside, small room", "Field recording"))
+"""Classes of the place and of the recording itself, which are there beside any sound."""
+
 
 @dataclass(frozen=True, slots=True)
 class Yamnet:
@@ -98,6 +105,26 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """Names of the classes in the order of the network's outputs, from AudioSet's map (CSV)."""
     with path.open(newline="", encoding="utf-8") as file:
         return tuple(row["display_name"] for row in csv.DictReader(file))
+
+
+def music_columns(class_names: tuple[str, ...]) -> NDArray[np.intp]:
+    """Which columns of the scores are music: song, instruments and styles, without bells."""
+    return np.flatnonzero(_within(class_names, *MUSIC_RANGES) & ~_within(class_names, BELLS))
+
+
+def sound_columns(class_names: tuple[str, ...]) -> NDArray[np.intp]:
+    """Which columns of the scores are sounds of things, animals and voices without words."""
+    others = np.isin(class_names, SPEECH_CLASSES) | _within(class_names, *NEITHER_RANGES)
+    others[music_columns(class_names)] = True
+    return np.flatnonzero(~others)
+
+
+def _within(class_names: tuple[str, ...], *ranges: tuple[str, str]) -> NDArray[np.bool_]:
+    """Which classes (C,) lie in one of the ranges, their ends included."""
+    inside = np.zeros(len(class_names), dtype=bool)
+    for first, last in ranges:
+        inside[class_names.index(first) : class_names.index(last) + 1] = True
+    return inside
 
 
 def padded_to_patches(audio: NDArray[np.float32]) -> NDArray[np.float32]:
