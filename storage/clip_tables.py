@@ -136,9 +136,7 @@ CLIP_TABLES: tuple[Table, ...] = (
         C("speech_score", DOUBLE, "Highest YAMNet score of a speech class.", "0..1", "0.992"),
         C("top_tag", STRING, "Sound class with the highest score.", "", "Rail transport"),
         C("has_speech", BOOL, "Voice detector and sound tags agree on speech.", "", "true"),
-        optional(
-            "music_score", DOUBLE, "Highest YAMNet score of song or music.", "0..1", "0.0213"
-        ),
+        optional("music_score", DOUBLE, "Highest YAMNet score of song or music.", "0..1", "0.0213"),
         optional("sound_score", DOUBLE, "Highest YAMNet score of any other sound.", "0..1", "0.87"),
         optional("heard_as", STRING, "Mainly speech, music, sound or silence.", "", "speech"),
         optional(

@@ -195,8 +195,8 @@ def _wrong_verdicts(catalog: Catalog) -> Iterator[Finding]:
                OR failed_gates <> [g.gate FOR g IN gates IF NOT g.passed]) ORDER BY id"""
     )
     for row in rows:
-        wrong = f"kept is {row['kept']} for {row['drop_reason']}, its gates fail "
-        wrong += ", ".join(row["failed_gates"]) or "nowhere"
+        gates = ", ".join(row["failed_gates"]) or "none"
+        wrong = f"kept is {row['kept']}, drop_reason {row['drop_reason']}; failed gates: {gates}"
         yield Finding("kinds", row["id"], wrong, RELABEL)
 
 

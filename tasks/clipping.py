@@ -46,7 +46,7 @@ def _flat_samples(audio: NDArray[np.float32]) -> int:
     lengths = ends - starts
     reach = np.maximum(lengths // 2, 1)
     before, after = starts - 1 - reach, ends + reach
-    # A run that touches an end of the sound is judged by its other side; one that fills it, by none.
+    # A run at an end of the sound is judged by its other side; one that fills it, by none.
     floor = limit * (1 - CORNER * FLAT)
     falls_before = (before < 0) | (audio[np.maximum(before, 0)] <= floor)
     falls_after = (after >= len(audio)) | (audio[np.minimum(after, len(audio) - 1)] <= floor)

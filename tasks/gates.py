@@ -86,13 +86,13 @@ GATES: tuple[Gate, ...] = (
          "Music under speech", "share", WHOLE),
     Gate("poor_speech", "dnsmos_overall", ">=", "min_dnsmos", SPOKEN,
          "Speech quality", "DNSMOS", OPINION),
-    Gate("no_transcript", "phonemes", ">=", "min_phonemes", SPEAKING, "Transcript", "phonemes"),
+    Gate("no_transcript", "phonemes", ">=", "min_phonemes", SPEAKING, "Phonemes"),
     Gate("unsure_transcript", "avg_logprob", ">", "min_logprob", SPEAKING,
-         "Mean log-probability of words"),
+         "Log-probability of text"),
     Gate("repeating_transcript", "compression_ratio", "<=", "max_compression", SPEAKING,
          "Compression of text"),
     Gate("doubtful_transcript", "text_flags", "<=", "max_text_flags", SPEAKING,
-         "Signs of an invented text"),
+         "Signs of invented text"),
 )  # fmt: skip
 BY_NAME = {gate.name: gate for gate in GATES}
 

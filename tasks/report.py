@@ -119,11 +119,11 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A measure with its unit, with as many digits as it needs."""
+    """A measure with its unit and only as many digits as change it by half a percent."""
     if unit == "share":
-        return number(float(f"{100 * value:.2g}"), 0 if value >= 0.1 or not value else 2, "%")
-    digits = 0 if value == int(value) or abs(value) >= 100 else 2
-    return number(value, digits, unit if unit in ("Hz", "LUFS") else "")
+        value, unit = 100 * value, "%"
+    close = (d for d in range(4) if abs(round(value, d) - value) <= 0.005 * abs(value))
+    return number(value, next(close, 4), "" if unit == "DNSMOS" else unit)
 
 
 def difference(value_db: float) -> str:

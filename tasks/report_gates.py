@@ -1,5 +1,6 @@
 """The gates in the report: what each removes, and where its threshold cuts through the scores."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from markupsafe import Markup
 
 from storage.catalog import Catalog
 from tasks.gates import BY_NAME
-from tasks.report_charts import Axis, percent
+from tasks.report_charts import Axis, nice_ticks, padded, percent
 
 BINS = 32
 HISTOGRAM_PX = 84
@@ -20,7 +21,8 @@ RANGES = """
 """
 
 HISTOGRAM = """
-    SELECT bin, count(*) FILTER (passed IS NOT false) AS kept, count(*) FILTER (NOT passed) AS failed
+    SELECT bin, count(*) FILTER (passed IS NOT false) AS kept,
+           count(*) FILTER (NOT passed) AS failed
     FROM (SELECT least(greatest(floor((value - $low) / ($high - $low) * $bins), 0), $bins - 1)
                  ::INTEGER AS bin, passed
           FROM gate_checks WHERE gate = $gate AND value IS NOT NULL)
@@ -56,17 +58,19 @@ def gate_rows(catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _axis(measured: Mapping[str, Any], threshold: float | None, span: Axis | None) -> Axis:
-    """What the histogram shows: the measure's own span, or the data and the threshold with air.
+    """What the histogram shows: the measure's own span, or round ends around data and threshold.
 
     What lies beyond, one clip in a hundred at each end, is counted in the outermost bins.
     """
     if span is not None:
         return span
     ends = [measured["low"], measured["high"], *([] if threshold is None else [threshold])]
-    low, high = min(ends), max(ends)
-    air = 0.06 * (high - low) or max(abs(high), 1.0) * 0.06
+    low, high = padded(ends)
     # A count or a ratio that is never negative begins at zero.
-    return (max(low - air, 0.0) if low >= 0 else low - air), high + air
+    low = max(low, 0.0) if min(ends) >= 0 else low
+    first, second, *_ = nice_ticks(low, high, 9)
+    step = second - first
+    return step * math.floor(low / step), step * math.ceil(high / step)
 
 
 def histogram_svg(

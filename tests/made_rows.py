@@ -109,7 +109,7 @@ def _clips() -> dict[str, list[Row]]:
     heard = {"a1": (6.0, "Speech"), "b1": (0.0, "Rain"), "b2": (5.0, "Speech"), "c1": (0.0, "Wind")}
     kinds = {
         "a1": ("speech_on_screen", "visual_tts", None),
-        "a2": ("silent", None, "too_silent"),
+        "a2": ("silent", None, "too_quiet"),
         "b1": ("sound", "v2s", None),
         "b2": ("speech_off_screen", "tts", None),
         "c1": ("sound", None, None),
@@ -161,10 +161,27 @@ def _clips() -> dict[str, list[Row]]:
                 kept=reason is None,
                 drop_reason=reason,
                 evidence="{}",
+                failed_gates=["too_quiet", "silent_sound"] if reason else [],
+                gates=_verdicts(clip),
             )
             for clip, (kind, task, reason) in kinds.items()
         ],
     }
+
+
+def _verdicts(clip: str) -> list[Row]:
+    """Two gates that only a2 fails, and one that is off."""
+    passed = clip != "a2"
+    asked = (
+        ("too_quiet", -23.0 if passed else -72.0, -60.0, passed),
+        ("silent_sound", 0.1 if passed else 1.0, 0.8, passed),
+        ("music_in_sound", 0.9, None, None),
+    )
+    names = ("gate", "value", "threshold", "passed")
+    return [
+        {"position": place} | dict(zip(names, verdict, strict=True))
+        for place, verdict in enumerate(asked, start=1)
+    ]
 
 
 def _models() -> dict[str, list[Row]]:

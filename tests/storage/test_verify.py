@@ -141,6 +141,24 @@ SPOILS = (
         (("splits", "c", "several splits: test, train"),),
     ),
     Spoil(
+        "a clip is kept although a gate failed",
+        sql(
+            f"UPDATE lake.kinds SET failed_gates = ['clipped'], gates = [{{'position': 7, "
+            f"'gate': 'clipped', 'value': 0.2, 'threshold': 0.1, 'passed': false}}] "
+            f"WHERE clip_id = '{clip(1)}'",
+        ),
+        (("kinds", clip(1), "kept is True, drop_reason None; failed gates: clipped"),),
+    ),
+    Spoil(
+        "a clip's failed gates are not those of its verdicts",
+        sql(
+            f"UPDATE lake.kinds SET failed_gates = [], gates = [{{'position': 7, "
+            f"'gate': 'clipped', 'value': 0.2, 'threshold': 0.1, 'passed': false}}] "
+            f"WHERE clip_id = '{clip(2)}'",
+        ),
+        (("kinds", clip(2), "kept is True, drop_reason None; failed gates: none"),),
+    ),
+    Spoil(
         "a mixture is not in its parents' strictest split",
         sql(f"UPDATE lake.mixtures SET ambience_clip_id = '{clip(5)}' WHERE mix_id = '{mix(1)}'"),
         (("mixtures", mix(1), "strictest is test"),),

@@ -1,6 +1,7 @@
 """The named views: their answers over a made catalog are those worked out by hand."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from storage.catalog import Catalog
 from storage.schema import VIEWS
 from storage.workspace import Workspace
-from tests.made_rows import insert_all
+from tests.made_rows import insert_all, row
 
 HOUR = 3600
 
@@ -77,7 +78,7 @@ def test_sources_without_a_licence_are_counted_as_such(catalog: Catalog) -> None
 
 
 def test_what_is_left_out_says_why(catalog: Catalog) -> None:
-    assert answer(catalog, "drop_reasons") == [("silent", "too_silent", 1, 12 / HOUR)]
+    assert answer(catalog, "drop_reasons") == [("silent", "too_quiet", 1, 12 / HOUR)]
     assert answer(catalog, "reject_reasons") == [
         ("decode", "truncated", 1),
         ("probe", "not_media", 1),
@@ -141,6 +142,43 @@ def test_throughput_weighs_each_soundtrack_by_its_length(catalog: Catalog) -> No
         ("r-2", "k1", "tiny", 2, 40 / HOUR, 8.0, 0.2, 0.5),
         ("r-3", "k2", "tiny", 1, 20 / HOUR, 6.0, pytest.approx(0.3), 0.3),
     ]
+
+
+def test_a_gate_that_is_off_is_asked_of_nobody_and_keeps_what_it_measured(
+    catalog: Catalog,
+) -> None:
+    columns = "gate, threshold, clips_asked, clips_failed, clips_only, clips_left"
+    assert answer(catalog, "gates", columns) == [
+        ("too_quiet", -60.0, 5, 1, 0, 4),
+        ("silent_sound", 0.8, 5, 1, 0, 4),
+        ("music_in_sound", None, 0, 0, 0, 4),
+    ]
+    assert answer(catalog, "gate_checks WHERE position = 3", "DISTINCT value, passed") == [
+        (0.9, None)
+    ]
+
+
+def test_each_gate_says_what_it_removes_alone_as_the_only_one_and_in_its_turn(
+    tmp_path: Path,
+) -> None:
+    # Four clips of 1, 2, 4 and 8 hours: the first fails gate 1, the second both, the third gate 2.
+    verdicts = {"a": (False, True), "b": (False, False), "c": (True, False), "d": (True, True)}
+    kinds, windows = [], []
+    for hours, (clip, passed) in zip((1, 2, 4, 8), verdicts.items(), strict=True):
+        windows.append(row("windows", clip_id=clip, source_id="s", duration_s=hours * HOUR))
+        gates = [
+            {"position": place, "gate": f"gate {place}", "threshold": 0.5, "passed": verdict}
+            for place, verdict in enumerate(passed, start=1)
+        ]
+        kinds.append(row("kinds", clip_id=clip, kind="sound", gates=gates))
+    with Catalog(Workspace.at(tmp_path).make()) as catalog, catalog.transaction():
+        catalog.insert("windows", windows)
+        catalog.insert("kinds", kinds)
+        assert answer(catalog, "gates") == [
+            # position, gate, threshold, asked, failed (alone), only, left: clips and hours
+            (1, "gate 1", 0.5, 4, 2, 3.0, 1, 1.0, 2, 12.0),
+            (2, "gate 2", 0.5, 4, 2, 6.0, 1, 4.0, 1, 8.0),
+        ]
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)

@@ -1,30 +1,16 @@
-"""Kinds and gates: each kind from its evidence, each gate on its own side of its threshold."""
+"""Kinds: each from its evidence, and what the stage writes of a clip."""
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tasks.label import LabelConfig, drop_reason, kind_of, task_of
-
-SPEECH: dict[str, Any] = {
-    "duration_s": 10.0,
-    "has_audio": True,
-    "has_picture": True,
-    "loudness_lufs": -23.0,
-    "silence_ratio": 0.1,
-    "speech_s": 6.0,
-    "has_speech": True,
-    "avg_logprob": -0.3,
-    "compression_ratio": 1.4,
-    "phonemes": 40,
-}
-SOUND = SPEECH | {
-    "speech_s": 0.0,
-    "has_speech": False,
-    "avg_logprob": None,
-    "compression_ratio": None,
-    "phonemes": 0,
-}
+from storage.stage import ShardRef, ShardTarget
+from tasks.gates import GATES
+from tasks.label import STAGE, LabelConfig, kind_of, label_shard, task_of
+from tests.made_clips import SOUND, SPEECH
 
 
 @pytest.mark.parametrize(
@@ -52,34 +38,28 @@ def test_a_kind_follows_from_its_evidence(
     assert task_of(kind, item["has_picture"]) == task
 
 
-@pytest.mark.parametrize(
-    ("item", "reason"),
-    [
-        (SPEECH, None),
-        (SOUND, None),
-        (SOUND | {"has_audio": False, "silence_ratio": 1.0}, "no_sound"),
-        (SOUND | {"silence_ratio": 0.81}, "too_silent"),
-        (SOUND | {"silence_ratio": 0.8}, None),
-        (SPEECH | {"silence_ratio": 0.36}, "too_silent"),
-        (SPEECH | {"silence_ratio": 0.35}, None),
-        (SPEECH | {"speech_s": 2.0, "silence_ratio": 0.36}, "too_silent"),
-        (SPEECH | {"phonemes": 0}, "no_transcript"),
-        (SPEECH | {"avg_logprob": -1.0}, "unsure_transcript"),
-        (SPEECH | {"avg_logprob": -0.99}, None),
-        (SPEECH | {"compression_ratio": 2.41}, "repeating_transcript"),
-        (SPEECH | {"compression_ratio": 2.4}, None),
-        (SPEECH | {"avg_logprob": None, "compression_ratio": None}, None),
-        (SPEECH | {"silence_ratio": 0.9, "phonemes": 0}, "too_silent"),
-    ],
-)
-def test_a_gate_drops_on_its_own_side_of_its_threshold(
-    item: dict[str, Any], reason: str | None
-) -> None:
-    config = LabelConfig()
-    assert drop_reason(kind_of(item, config), item, config) == reason
+def test_without_a_least_loudness_only_digital_silence_is_silent() -> None:
+    config = LabelConfig(min_loudness_lufs=None)
+    assert kind_of(SOUND | {"loudness_lufs": -90.0}, config) == "sound"
+    assert kind_of(SOUND | {"loudness_lufs": None}, config) == "silent"
 
 
-def test_a_moved_threshold_moves_the_gate() -> None:
-    config = LabelConfig(max_silence_speech=0.5)
-    item = SPEECH | {"silence_ratio": 0.45}
-    assert drop_reason(kind_of(item, config), item, config) is None
+def test_a_row_holds_the_first_failed_gate_all_of_them_and_every_verdict(tmp_path: Path) -> None:
+    item = SPEECH | {"silence_ratio": 0.4, "dnsmos_overall": 2.0}
+    keys = {"item_id": "c-1", "_fingerprint": "f", "_input_hash": "h"}
+    pq.write_table(pa.Table.from_pylist([item | keys]), tmp_path / "items.parquet")
+    shard = ShardRef("label", 0, str(tmp_path / "items.parquet"))
+    result = label_shard(shard, ShardTarget(str(tmp_path), str(tmp_path)), LabelConfig())
+    (row,) = pq.read_table(result.tables["kinds"]).to_pylist()
+    assert not row["kept"]
+    assert row["drop_reason"] == "silent_speech"
+    assert row["failed_gates"] == ["silent_speech", "poor_speech"]
+    by_name = {verdict["gate"]: verdict for verdict in row["gates"]}
+    assert by_name["poor_speech"] == {
+        "position": 10, "gate": "poor_speech", "value": 2.0, "threshold": 3.0, "passed": False,
+    }  # fmt: skip
+    assert by_name["music_in_speech"]["passed"] is None
+
+
+def test_the_stage_selects_every_measure_that_a_gate_asks_for() -> None:
+    assert all(gate.measure in STAGE.items for gate in GATES)

@@ -7,10 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from models.timeline import AUDIO48_HZ, AUDIO_HZ
+from tasks.corpus import TEST_MEDIA
+from tasks.dnsmos import Dnsmos, load_dnsmos
+from tasks.fetch import cached_path, is_cached
 from tasks.listen import (
     ListenConfig,
+    heard_as,
     is_speech,
     listen,
+    mean_score,
     peak_dbfs,
     silence_ratio,
     speech_score,
@@ -27,8 +32,10 @@ from tasks.yamnet import (
     load_yamnet,
     log_mel,
     mel_matrix,
+    music_columns,
     padded_to_patches,
     patches_of,
+    sound_columns,
 )
 
 CONFIG = ListenConfig()
@@ -117,12 +124,53 @@ def test_speech_needs_the_voice_detector_and_the_tags(
     assert is_speech(speech_s, duration_s, score, CONFIG) is expected
 
 
+CLASSES = (
+    "Speech", "Singing", "Humming", "Dog", "Music", "Guitar", "Bell", "Wind chime", "Scary music",
+    "Rain", "Silence", "Inside, small room", "Field recording",
+)  # fmt: skip
+
+
+def test_music_is_song_and_instruments_and_sound_is_what_else_is_heard() -> None:
+    def names(columns: NDArray[np.intp]) -> list[str]:
+        return [CLASSES[column] for column in columns]
+
+    assert names(music_columns(CLASSES)) == ["Singing", "Humming", "Music", "Guitar", "Scary music"]
+    assert names(sound_columns(CLASSES)) == ["Dog", "Bell", "Wind chime", "Rain"]
+
+
+def test_a_group_scores_as_its_loudest_class_in_each_patch() -> None:
+    scores = np.array([[0.9, 0.1, 0.2], [0.0, 0.5, 0.3]], np.float32)
+    assert mean_score(scores, np.array([1, 2])) == pytest.approx((0.2 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mainly"),
+    [
+        ({}, "sound"),
+        ({"music_score": 0.6}, "music"),
+        ({"music_score": 0.6, "has_speech": True}, "speech"),
+        ({"loudness_lufs": None, "has_speech": True}, "silence"),
+    ],
+)
+def test_a_clip_is_mainly_one_thing(changes: dict[str, object], mainly: str) -> None:
+    plain = {"loudness_lufs": -23.0, "has_speech": False, "music_score": 0.1, "sound_score": 0.5}
+    assert heard_as(plain | changes) == mainly
+
+
 @pytest.fixture(scope="module")
 def yamnet() -> Yamnet:
     """The tagger, or a skip that says what is missing."""
     if missing := [str(error) for error in missing_weights() if "yamnet" in str(error)]:
         pytest.skip(missing[0])
     return load_yamnet()
+
+
+@pytest.fixture(scope="module")
+def dnsmos() -> Dnsmos:
+    """The judge of speech, or a skip that says what is missing."""
+    if missing := [str(error) for error in missing_weights() if "dnsmos" in str(error)]:
+        pytest.skip(missing[0])
+    return load_dnsmos()
 
 
 def read_media(path: Path, rate_hz: int, limit_s: float = 10.0) -> NDArray[np.float32]:
@@ -138,35 +186,54 @@ def read_media(path: Path, rate_hz: int, limit_s: float = 10.0) -> NDArray[np.fl
 
 @pytest.mark.weights
 @pytest.mark.parametrize(
-    ("name", "has_speech", "tag"),
+    ("name", "mainly", "tag"),
     [
-        ("librivox/0870.wav", True, "Speech"),
-        ("librivox/0880.wav", True, "Speech"),
-        ("obama_speech.mp4", True, "Speech"),
-        ("animals/dog.mp3", False, "Dog"),
-        ("animals/pig.mp3", False, "Stomach rumble"),
-        ("animals/rooster.mp3", False, "Animal"),
-        ("ambience/binaural-low-complex.ogg", False, "Music"),
-        ("ambience/train.ogg", False, "Thunderstorm"),
+        ("librivox/0870.wav", "speech", "Speech"),
+        ("librivox/0880.wav", "speech", "Speech"),
+        ("obama_speech.mp4", "speech", "Speech"),
+        ("animals/dog.mp3", "sound", "Dog"),
+        ("animals/pig.mp3", "sound", "Stomach rumble"),
+        ("animals/rooster.mp3", "sound", "Animal"),
+        ("ambience/binaural-low-complex.ogg", "music", "Music"),
+        ("ambience/serenity.ogg", "music", "Music"),
+        ("ambience/train.ogg", "sound", "Thunderstorm"),
     ],
 )
 def test_people_speak_and_animals_trains_and_drones_do_not(
-    demo_corpus: Path, yamnet: Yamnet, name: str, has_speech: bool, tag: str
+    demo_corpus: Path, yamnet: Yamnet, dnsmos: Dnsmos, name: str, mainly: str, tag: str
 ) -> None:
+    has_speech = mainly == "speech"
     audio16, audio48 = (read_media(demo_corpus / name, hz) for hz in (AUDIO_HZ, AUDIO48_HZ))
-    heard, tags = listen(audio16, audio48, yamnet, CONFIG)
+    heard, tags = listen(audio16, audio48, yamnet, dnsmos, CONFIG)
     assert heard["has_speech"] is has_speech
     assert heard["top_tag"] == tags[0]["label"] == tag
     assert len(tags) == CONFIG.top_k
     assert (heard["speech_score"] > 0.8) is has_speech
+    assert heard["heard_as"] == mainly
+    assert (heard["dnsmos_overall"] is not None) is has_speech
+    assert (heard["dnsmos_signal"] is not None) is has_speech
+
+
+@pytest.mark.weights
+def test_applause_is_sound_and_no_speech(yamnet: Yamnet, dnsmos: Dnsmos) -> None:
+    spec = TEST_MEDIA["applause"]
+    if not is_cached(spec):
+        pytest.skip("crowd.mp3 is not cached: run `.venv/bin/python -m tasks.corpus --fetch`")
+    path = cached_path(spec)
+    audio16, audio48 = (read_media(path, hz) for hz in (AUDIO_HZ, AUDIO48_HZ))
+    heard, tags = listen(audio16, audio48, yamnet, dnsmos, CONFIG)
+    assert "Applause" in [tag["label"] for tag in tags[:5]]
+    assert not heard["has_speech"]
+    assert heard["heard_as"] == "sound"
+    assert heard["dnsmos_overall"] is None
 
 
 @pytest.mark.weights
 def test_the_voice_detector_alone_would_call_a_drone_speech(
-    demo_corpus: Path, yamnet: Yamnet
+    demo_corpus: Path, yamnet: Yamnet, dnsmos: Dnsmos
 ) -> None:
     audio = read_media(demo_corpus / "ambience/binaural-low-complex.ogg", AUDIO_HZ)
-    heard, _ = listen(audio, np.repeat(audio, 3), yamnet, CONFIG)
+    heard, _ = listen(audio, np.repeat(audio, 3), yamnet, dnsmos, CONFIG)
     assert heard["speech_s"] > 5.0
     assert not heard["has_speech"]
 
@@ -184,9 +251,11 @@ def test_speech_spans_follow_the_voice_when_silence_comes_first(
 
 @pytest.mark.weights
 @pytest.mark.parametrize("samples", [0, 100, AUDIO_HZ])
-def test_a_clip_of_silence_or_of_no_sound_at_all_is_silence(yamnet: Yamnet, samples: int) -> None:
+def test_a_clip_of_silence_or_of_no_sound_at_all_is_silence(
+    yamnet: Yamnet, dnsmos: Dnsmos, samples: int
+) -> None:
     heard, _ = listen(
-        np.zeros(samples, np.float32), np.zeros(3 * samples, np.float32), yamnet, CONFIG
+        np.zeros(samples, np.float32), np.zeros(3 * samples, np.float32), yamnet, dnsmos, CONFIG
     )
     assert heard["top_tag"] == "Silence"
     assert heard["loudness_lufs"] is None
@@ -196,9 +265,11 @@ def test_a_clip_of_silence_or_of_no_sound_at_all_is_silence(yamnet: Yamnet, samp
 
 
 @pytest.mark.weights
-def test_listening_twice_gives_the_same_numbers(demo_corpus: Path, yamnet: Yamnet) -> None:
+def test_listening_twice_gives_the_same_numbers(
+    demo_corpus: Path, yamnet: Yamnet, dnsmos: Dnsmos
+) -> None:
     audio = read_media(demo_corpus / "animals/frog.mp3", AUDIO_HZ)
     other = read_media(demo_corpus / "animals/cow.mp3", AUDIO_HZ)
-    first = listen(audio, np.repeat(audio, 3), yamnet, CONFIG)
-    listen(other, np.repeat(other, 3), yamnet, CONFIG)
-    assert listen(audio, np.repeat(audio, 3), yamnet, CONFIG) == first
+    first = listen(audio, np.repeat(audio, 3), yamnet, dnsmos, CONFIG)
+    listen(other, np.repeat(other, 3), yamnet, dnsmos, CONFIG)
+    assert listen(audio, np.repeat(audio, 3), yamnet, dnsmos, CONFIG) == first

@@ -26,6 +26,13 @@ def parse(text: str) -> Any:
     return parse_recipe(yaml.safe_load(text), WHERE)
 
 
+def test_a_threshold_of_null_turns_its_gate_off() -> None:
+    recipe = parse("label: {min_dnsmos: , max_silence_sound: null}")
+    assert recipe.configs["label"].min_dnsmos is None
+    assert recipe.configs["label"].max_silence_sound is None
+    assert recipe.configs["label"].max_silence_speech == 0.35
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -34,11 +41,11 @@ def parse(text: str) -> Any:
         ("zzzz: {}", r"there is no section `zzzz`; there are name, scan, probe"),
         ("1: {}", r"there is no section `1`"),
         ("label: {max_silence: 1}", r"no field `label.max_silence`; did you mean `max_silence_s"),
-        ("label: {1: 1}", r"no field `label.1`; there are max_silence_sound"),
+        ("label: {1: 1}", r"no field `label.1`; there are min_speech_ratio"),
         ("encode: {x: 1}", r"no field `encode.x`; the stage has no settings"),
         ("label: {max_silence_sound: loud}", r"label.max_silence_sound='loud': .*valid number"),
         ("label: {max_silence_sound: 2}", r"label.max_silence_sound=2: .*less than or equal to 1"),
-        ("label: {max_silence_sound: }", r"label.max_silence_sound=None: .*valid number"),
+        ("label: {min_speech_ratio: }", r"label.min_speech_ratio=None: .*valid number"),
         ("train: {joint_steps: 1.5}", r"train.joint_steps=1.5: .*valid integer"),
         ("train: {joint_steps: 0}", r"train.joint_steps=0: .*greater than or equal to 1"),
         ("train: {preset: huge}", r"train.preset='huge': .*'tiny'"),

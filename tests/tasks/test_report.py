@@ -21,8 +21,9 @@ from storage.ids import clip_id
 from storage.workspace import Workspace
 from tasks import report_charts as charts
 from tasks.media import FrameWriter
-from tasks.report import length, number, write_report
+from tasks.report import length, number, quantity, write_report
 from tasks.report_data import EXAMPLE_QUERIES, report_data
+from tasks.report_gates import histogram_svg
 from tasks.report_media import colour_map, encode_mp3, spectrogram_png
 from tests.browser import CHROMIUM, check_page
 
@@ -140,8 +141,21 @@ class Made:
             labels = ("Speech", "Narration", "Music") if speaks else ("Rain", "Wind", EVIL)
             for rank, (tag, score) in enumerate(zip(labels, (0.91, 0.4, 0.06), strict=True), 1):
                 self.add("tags", clip_id=clip, rank=rank, label=tag, score=score)
-        self.add("kinds", clip_id=clip, kind=kind, evidence="{}",
-                 **({"kept": True, "drop_reason": None, "task": None} | label))  # fmt: skip
+        failed = label.pop("failed", [])
+        asked = {
+            "too_quiet": (2, -60.0, -23.4 if audio is not None else None),
+            "silent_sound": (3, 0.8, 0.95 if "silent_sound" in failed else 0.12),
+            "clipped": (7, 0.001, 0.02 if "clipped" in failed else 0.0),
+            "music_in_sound": (8, None, 0.4),
+        }
+        gates = [
+            {"position": place, "gate": gate, "value": value, "threshold": threshold,
+             "passed": None if threshold is None else gate not in failed}
+            for gate, (place, threshold, value) in asked.items()
+        ]  # fmt: skip
+        self.add("kinds", clip_id=clip, kind=kind, evidence="{}", gates=gates, kept=not failed,
+                 failed_gates=failed, drop_reason=failed[0] if failed else None,
+                 **({"task": None} | label))  # fmt: skip
         return clip
 
     def speech(self, clip: str, duration_s: float, text: str) -> None:
@@ -192,9 +206,9 @@ def make_catalog(root: Path) -> Made:
     made.speech(alone, 4.0, "He was not an ill disposed young man.")
     sound = made.source("street.mp4", rain(5.0, 3), True, "sound", "train", task="v2s")
     ambience = made.source("rain <&>.ogg", rain(4.0, 4), False, "sound", "train")
-    made.source("bikes.mp4", None, True, "silent", "train", kept=False, drop_reason="no_sound")
-    made.source("hum.wav", 0.001 * rain(3.0, 5), False, "sound", "train", kept=False,
-                drop_reason="too_silent")  # fmt: skip
+    made.source("bikes.mp4", None, True, "silent", "train", failed=["too_quiet"])
+    made.source("hum.wav", 0.001 * rain(3.0, 5), False, "sound", "train",
+                failed=["silent_sound", "clipped"])  # fmt: skip
     made.add("files", uri="/made/copy.mp4", source_id=f"{1:064x}", size_bytes=1000, mtime_ns=1)
     for uri, reason in (("/made/cut.mp4", "truncated"), ("/made/notes.mp4", "not_media")):
         made.add("files", uri=uri, source_id=uri.encode().hex(), size_bytes=9, mtime_ns=1)
@@ -352,7 +366,7 @@ def test_the_funnel_says_what_left_and_why(made: Made) -> None:
         (1, "not media (probe)"),
     }
     assert [(loss.count, loss.why) for loss in steps["clips"].lost] == [(1, "no sound track")]
-    assert [(loss.count, loss.why) for loss in steps["heard"].lost] == [(1, "too silent")]
+    assert [(loss.count, loss.why) for loss in steps["heard"].lost] == [(1, "silent sound")]
 
 
 def test_losses_of_a_step_sum_to_the_drop_to_the_next(made: Made) -> None:
@@ -361,6 +375,55 @@ def test_losses_of_a_step_sum_to_the_drop_to_the_next(made: Made) -> None:
     for step, following in pairwise(steps):
         if step.unit == following.unit:
             assert step.count - sum(loss.count for loss in step.lost) == following.count
+
+
+def test_each_gate_stands_with_its_threshold_and_what_it_removes(made: Made, page: str) -> None:
+    with Catalog(made.workspace, read_only=True) as catalog:
+        rows = {row["gate"]: row for row in report_data(catalog, "demo").gates}
+    counts = ("clips_asked", "clips_failed", "clips_only", "clips_left", "unmeasured")
+    assert {name: tuple(row[count] for count in counts) for name, row in rows.items()} == {
+        "too_quiet": (6, 1, 1, 5, 1),
+        "silent_sound": (6, 1, 0, 4, 0),
+        "clipped": (6, 1, 0, 4, 0),
+        "music_in_sound": (0, 0, 0, 4, 0),
+    }
+    text = Page(page).text
+    assert "Loudness too_quiet ≥ −60 LUFS 6 1 4.0 s 1 4.0 s 5 22.0 s" in text
+    assert "Clipped samples clipped < 0.1 % 6 1 3.0 s – 4 19.0 s" in text
+    assert "Music in sound music_in_sound off – – – 4 19.0 s" in text
+    assert "dropped: silent sound, clipped" in text
+
+
+def test_a_histogram_counts_every_measured_clip_once(made: Made) -> None:
+    with Catalog(made.workspace, read_only=True) as catalog:
+        rows = {row["gate"]: row for row in report_data(catalog, "demo").gates}
+    kept = {name: sum(b["kept"] for b in row["bins"]) for name, row in rows.items()}
+    failed = {name: sum(b["failed"] for b in row["bins"]) for name, row in rows.items()}
+    assert kept == {"too_quiet": 5, "silent_sound": 5, "clipped": 5, "music_in_sound": 6}
+    assert failed == {"too_quiet": 0, "silent_sound": 1, "clipped": 1, "music_in_sound": 0}
+    assert rows["silent_sound"]["bins"][-1] == {"bin": 30, "kept": 0, "failed": 1}
+
+
+def test_the_threshold_and_the_bars_stand_at_their_place_on_the_axis() -> None:
+    bins = [{"bin": 8, "kept": 3, "failed": 1}, {"bin": 16, "kept": 0, "failed": 2}]
+    drawing = str(histogram_svg(bins, (0.0, 4.0), 1.0, "x"))
+    assert '<line class="threshold" x1="25.000%" x2="25.000%"' in drawing
+    assert '<rect class="kept" x="25.000%" width="2.688%" y="21.0" height="63.0">' in drawing
+    assert '<rect class="failed" x="25.000%" width="2.688%" y="0.0" height="21.0">' in drawing
+    assert '<rect class="failed" x="50.000%" width="2.688%" y="42.0" height="42.0">' in drawing
+    assert "threshold" not in str(histogram_svg(bins, (0.0, 4.0), None, "x"))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.8, "share", "80 %"), (0.001, "share", "0.1 %"), (0.00123, "share", "0.123 %"),
+        (-60.0, "LUFS", "−60 LUFS"), (2.4, "", "2.4"), (6500.0, "Hz", "6\u202f500 Hz"),
+        (3.0, "DNSMOS", "3"), (0.0, "share", "0 %"),
+    ],
+)  # fmt: skip
+def test_a_quantity_has_the_digits_that_it_needs(value: float, unit: str, text: str) -> None:
+    assert quantity(value, unit).replace("\u00a0", " ") == text
 
 
 def test_a_film_of_a_training_source_says_so_and_another_does_not(page: str) -> None:
@@ -411,7 +474,7 @@ def test_an_empty_catalog_gives_a_page_that_says_why_each_part_is_empty(tmp_path
     Catalog(workspace).close()
     parsed = Page(write_report(workspace, "nothing").read_text())
     empty = [a for a in parsed.all("p") if a.get("class") == "empty"]
-    assert len(empty) == 11
+    assert len(empty) == 12
     assert "No soundtrack has been generated yet" in parsed.text
 
 
