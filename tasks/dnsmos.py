@@ -46,16 +46,15 @@ class Dnsmos:
     def opinion(self, audio: NDArray[np.float32]) -> Opinion:
         """The mean opinion over the windows of 16 kHz mono audio (T,), T > 0."""
         scores = [self._score(window) for window in windows_of(audio)]
-        signal, background, overall = np.mean(scores, axis=0, dtype=np.float64)
-        return Opinion(float(overall), float(signal), float(background))
+        return Opinion(*(float(np.mean(of_one)) for of_one in zip(*scores, strict=True)))
 
-    def _score(self, window: NDArray[np.float32]) -> tuple[float, float, float]:
+    def _score(self, window: NDArray[np.float32]) -> Opinion:
         (output,) = self.session.run(None, {"input_1": window[None]})
-        signal, background, overall = output[0].astype(np.float64)
-        return (
-            np.polyval(SIGNAL_FIT, signal),
-            np.polyval(BACKGROUND_FIT, background),
-            np.polyval(OVERALL_FIT, overall),
+        signal, background, overall = (float(value) for value in output[0])
+        return Opinion(
+            float(np.polyval(OVERALL_FIT, overall)),
+            float(np.polyval(SIGNAL_FIT, signal)),
+            float(np.polyval(BACKGROUND_FIT, background)),
         )
 
 

@@ -31,8 +31,8 @@ def stored(audio: Audio) -> Audio:
 
 
 def cut(audio: Audio, hz: float) -> Audio:
-    """Through a brick wall of 100 dB."""
-    taps = firwin(1023, hz, fs=AUDIO48_HZ, window=("kaiser", 10.0))
+    """Through a brick wall of 90 dB."""
+    taps = firwin(1023, hz, fs=AUDIO48_HZ, window="blackmanharris")
     return oaconvolve(audio, taps, mode="same").astype(np.float32)
 
 
@@ -57,18 +57,18 @@ def test_hiss_over_a_narrow_sound_does_not_widen_it(limit_hz: int) -> None:
     assert bandwidth_hz(sound, AUDIO48_HZ) == pytest.approx(limit_hz, rel=0.10)
 
 
-@pytest.mark.parametrize("codec", ["libmp3lame", "aac"])
-def test_a_wall_is_found_through_a_lossy_codec(codec: str) -> None:
-    sound = cut(noise(3.0), 8000)
-    container, file = {"libmp3lame": "mp3", "aac": "adts"}[codec], BytesIO()
+@pytest.mark.parametrize(("codec", "container"), [("libmp3lame", "mp3"), ("aac", "adts")])
+def test_a_wall_is_found_through_a_lossy_codec(codec: str, container: str) -> None:
+    sound, file = cut(noise(3.0), 8000), BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = out.add_stream(codec, rate=AUDIO48_HZ, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 96_000
         frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
         frame.sample_rate = AUDIO48_HZ
         out.mux([*stream.encode(frame), *stream.encode(None)])
     file.seek(0)
-    with av.open(file) as back:
+    with av.open(file, "r") as back:
         heard = np.concatenate([f.to_ndarray()[0] for f in back.decode(audio=0)])
     assert bandwidth_hz(stored(heard), AUDIO48_HZ) == pytest.approx(8000, rel=0.10)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from tasks.dnsmos import WINDOW_SAMPLES, Dnsmos, load_dnsmos, windows_of
+from tasks.dnsmos import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Dnsmos, load_dnsmos, windows_of
 from tasks.weights import missing_weights
 
 
@@ -38,18 +39,25 @@ def dnsmos() -> Dnsmos:
     return load_dnsmos()
 
 
+def read_line(corpus: Path, name: str) -> NDArray[np.float32]:
+    """A line of LibriVox (T,) at 16 kHz."""
+    line, rate_hz = soundfile.read(corpus / f"librivox/{name}.wav", dtype="float32")
+    assert rate_hz == SAMPLE_RATE_HZ
+    return np.asarray(line, np.float32)
+
+
 @pytest.mark.weights
 def test_a_read_line_has_the_score_of_the_authors_script(demo_corpus: Path, dnsmos: Dnsmos) -> None:
     """`speechmos.dnsmos.run` says 3.242, 3.602 and 3.924 of this line, 2.793 … of the next."""
-    line, _ = soundfile.read(demo_corpus / "librivox/0870.wav", dtype="float32")
+    line = read_line(demo_corpus, "0870")
     assert dnsmos.opinion(line) == pytest.approx((3.242, 3.602, 3.924), abs=0.02)
-    line, _ = soundfile.read(demo_corpus / "librivox/0890.wav", dtype="float32")
+    line = read_line(demo_corpus, "0890")
     assert dnsmos.opinion(line) == pytest.approx((2.793, 3.476, 3.170), abs=0.02)
 
 
 @pytest.mark.weights
 def test_noise_lowers_the_opinion_step_by_step(demo_corpus: Path, dnsmos: Dnsmos) -> None:
-    line, _ = soundfile.read(demo_corpus / "librivox/0870.wav", dtype="float32")
+    line = read_line(demo_corpus, "0870")
     noise = np.random.default_rng(0).standard_normal(len(line)).astype(np.float32)
     noise *= np.sqrt(np.mean(line**2))
     clean, *noisy = (
