@@ -1,10 +1,10 @@
 """The gates: what a clip must be to enter a dataset, as one list in the order they are asked.
 
 A gate compares one measure with one threshold of the label stage's configuration, for clips of
-some kinds. A threshold of null in the recipe turns its gate off. What a clip lacks the measure for
-(a shipped transcript has no log-probability, sound has no opinion on speech) passes, except where
-the gate asks whether it is there at all. Every gate is asked of every clip of its kinds, also after
-one failed, so that the catalog can say what each alone would remove.
+some kinds. A threshold of null in the recipe turns its gate off. A clip that lacks the measure
+(silence has no bandwidth, a transcript may lack a log-probability) passes, except where the gate
+asks whether it is there at all. Every gate is asked of every clip of its kinds, also after one
+failed, so that the catalog can say what each alone would remove.
 """
 
 import operator
