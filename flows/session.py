@@ -19,8 +19,6 @@ from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
-from tasks.scan import STAGE as SCAN
-from tasks.scan import list_folder
 
 
 @dataclass(slots=True)
@@ -42,7 +40,7 @@ class Session:
 
     def plan(self, stage: Stage) -> Pending:
         """What a stage has to do."""
-        return _plan(self.catalog, self.recipe, stage)
+        return self.catalog.plan(stage, self.config(stage))
 
     def datasets(self) -> set[str]:
         """The ids of all dataset versions."""
@@ -119,13 +117,6 @@ def open_session(job: Job) -> Iterator[Session]:
             shutil.rmtree(workspace.path(f"scratch/runs/{run.run_id}"), ignore_errors=True)
 
 
-def _plan(catalog: Catalog, recipe: Recipe, stage: Stage) -> Pending:
-    config = recipe.configs[stage.name]
-    if stage is SCAN:
-        catalog.connection.register("listing", list_folder(config))
-    return catalog.plan(stage, config)
-
-
 def _sweep(workspace: Workspace, catalog: Catalog) -> None:
     """Clears what killed runs left; whoever holds the writer lock is the only one alive."""
     shutil.rmtree(workspace.path("scratch/runs"), ignore_errors=True)
@@ -141,7 +132,7 @@ def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) 
         with workspace.make().writing(), Catalog(workspace):
             pass
     with Catalog(workspace, read_only=True) as catalog:
-        plans = [_plan(catalog, recipe, stage) for stage in stages]
+        plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]
 
 

@@ -1,0 +1,62 @@
+"""Relate sources that the manifest says belong together: the same speaker, the same recording."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+
+KINDS = ("speaker", "recording")
+UNNAMED = ("", "-", "?", "n/a", "na", "none", "unknown", "various")
+
+
+@dataclass(frozen=True, slots=True)
+class RelateConfig:
+    """Relating by name has no settings: names are compared without case and extra spaces."""
+
+
+NAMED = f"""
+    SELECT DISTINCT source_id, kind, lower(trim(regexp_replace(said, '\\s+', ' ', 'g'))) AS name
+    FROM (SELECT source_id, unnest({list(KINDS)}) AS kind, unnest([speaker, recording]) AS said
+          FROM files) AS spoken
+    WHERE said IS NOT NULL AND name NOT IN {UNNAMED}
+"""
+"""Source × kind × name: who speaks in it and which recording it is of, by the manifest.
+
+All files with its bytes count; a name that says that nothing is known counts as none.
+"""
+
+
+def relate_shard(shard: ShardRef, out: ShardTarget, config: RelateConfig) -> ShardResult:
+    """Writes an edge from each source to the first of each of its groups."""
+
+    def relate(item: dict[str, Any]) -> Rows:
+        return {"relations": [{"source_id": item["item_id"], **edge} for edge in item["edges"]]}
+
+    return run_items(shard, out, relate)
+
+
+STAGE = Stage(
+    name="relate",
+    title="relate sources by name",
+    version=1,
+    config=RelateConfig,
+    # A star for each name, not all pairs: a reader with a thousand files gives 999 edges.
+    items=f"""
+        WITH named AS ({NAMED}),
+        grouped AS (
+            SELECT source_id, kind, name, min(source_id) OVER (PARTITION BY kind, name) AS other_id
+            FROM named SEMI JOIN sources USING (source_id)
+        ),
+        edges AS (
+            SELECT source_id, other_id, kind, min(name) AS name FROM grouped
+            WHERE source_id <> other_id GROUP BY ALL
+        )
+        SELECT source_id AS item_id,
+               list(struct_pack(other_id, kind, name) ORDER BY other_id, kind) AS edges,
+               1.0 AS cost_s
+        FROM edges GROUP BY source_id
+    """,
+    outputs=(Output("relations", key="source_id", only=(("kind", KINDS),)),),
+    run=relate_shard,
+    shard_s=1_000_000.0,
+)
