@@ -116,7 +116,7 @@ VIEW_LIST: tuple[View, ...] = (
     view(
         "source_licences",
         "Every licence that is stated for a source, over all files that hold its bytes.",
-        "SELECT * FROM source_licences WHERE len(licences) > 1",
+        "SELECT licences, count(*) AS sources FROM source_licences GROUP BY ALL ORDER BY ALL",
         """SELECT source_id, coalesce(list_sort(list(DISTINCT licence) FILTER (
                       lower(trim(licence)) NOT IN ('', '-', '?', 'n/a', 'none', 'unknown'))), [])
                   AS licences, count(*) AS files
@@ -145,6 +145,20 @@ VIEW_LIST: tuple[View, ...] = (
         C("licence", STRING, "Licences of the source; unknown for none.", "", "CC-BY-NC-2.0"),
         C("clips", LONG, "Number of clips.", "", "3"),
         C("hours", DOUBLE, "Their length.", "h", "0.001374"),
+    ),
+    view(
+        "named_sources",
+        "Who speaks in a source and which recording it is of, by the manifest.",
+        "SELECT name, count(*) AS sources FROM named_sources WHERE kind = 'speaker' GROUP BY name",
+        r"""SELECT DISTINCT source_id, kind,
+                   lower(trim(regexp_replace(said, '\s+', ' ', 'g'))) AS name
+           FROM (SELECT source_id, unnest(['speaker', 'recording']) AS kind,
+                        unnest([speaker, recording]) AS said FROM files)
+           WHERE said IS NOT NULL AND lower(trim(said)) NOT IN
+                 ('', '-', '?', 'n/a', 'none', 'unknown', 'various')""",
+        *of("files", "source_id"),
+        C("kind", STRING, "speaker or recording.", "", "speaker"),
+        C("name", STRING, "Without case and extra spaces.", "", "elizabeth klett"),
     ),
     view(
         "duplicates",
@@ -263,7 +277,7 @@ VIEW_LIST: tuple[View, ...] = (
         C("hours", DOUBLE, "Their length.", "h", "0.002492"),
         C("sources", LONG, "Different sources that they are made of.", "", "3"),
         C("licences", STRINGS, "Licences of the sources.", "", '["CC0-1.0", "public-domain"]'),
-        optional("allowed", STRINGS, "Licences that the recipe allowed; NULL: all.", "", "NULL"),
+        optional("allowed", STRINGS, "Licences that the recipe allowed; NULL: all.", "", '["CC0-1.0"]'),
     ),
     view(
         "dataset_licences",

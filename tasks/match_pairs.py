@@ -95,23 +95,32 @@ def find_pairs(
 
 
 def _index(connection: duckdb.DuckDBPyConnection, sense: Sense, max_sources: int) -> None:
-    """Makes the table `keyed_values`: every key with its source and its place in it."""
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE every_key AS
+    """Makes the table `posted`: the keys that a fresh source has, each with its sources and places.
+
+    Keys of other sources are not written down, so that one new source costs one scan.
+    """
+    keys = f"""
+        SELECT n, is_fresh, place, key FROM (
             SELECT n, is_fresh, place, unnest({sense.keys}) AS key FROM (
                 SELECT n, is_fresh, unnest({sense.column}) AS value,
                        generate_subscripts({sense.column}, 1)::INTEGER AS place
-                FROM numbered JOIN fingerprints USING (source_id))
-            WHERE value >= 0"""
+                FROM numbered JOIN fingerprints USING (source_id) WHERE {{where}})
+            WHERE value >= 0)
+        WHERE key IS NOT NULL"""
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE posted AS {keys.format(where='is_fresh')}"
     )
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE keyed_values AS
-            SELECT * FROM every_key WHERE key IS NOT NULL AND key NOT IN (
-                SELECT key FROM every_key WHERE key IS NOT NULL
-                GROUP BY key HAVING count(*) > {int(max_sources)}
-                AND count(DISTINCT n) > {int(max_sources)})"""
+        f"""INSERT INTO posted {keys.format(where="NOT is_fresh")}
+            AND key IN (SELECT key FROM posted)"""
     )
-    connection.execute("DROP TABLE every_key")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE common AS
+            SELECT key FROM posted WHERE key IN (
+                SELECT key FROM posted GROUP BY key HAVING count(*) > {int(max_sources)})
+            GROUP BY key HAVING count(DISTINCT n) > {int(max_sources)}"""
+    )
+    connection.execute("DELETE FROM posted WHERE key IN (FROM common)")
 
 
 def _candidates(connection: duckdb.DuckDBPyConnection) -> None:
@@ -126,7 +135,7 @@ def _candidates(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE parts AS
             SELECT n, (sum(keys) OVER (ORDER BY n) // {CHUNK_KEYS})::INTEGER AS part FROM (
-                SELECT n, count(*) AS keys FROM keyed_values WHERE is_fresh GROUP BY n)"""
+                SELECT n, count(*) AS keys FROM posted WHERE is_fresh GROUP BY n)"""
     )
     parts = connection.execute("SELECT DISTINCT part FROM parts ORDER BY part").fetchall()
     for (part,) in parts:
@@ -134,7 +143,7 @@ def _candidates(connection: duckdb.DuckDBPyConnection) -> None:
             f"""INSERT INTO candidates
                 SELECT least(f.n, o.n) AS a, greatest(f.n, o.n) AS b,
                        CASE WHEN f.n < o.n THEN f.place - o.place ELSE o.place - f.place END AS shift
-                FROM keyed_values f JOIN keyed_values o ON f.key = o.key
+                FROM posted f JOIN posted o ON f.key = o.key
                 WHERE f.n IN (SELECT n FROM parts WHERE part = ?)
                   AND f.n <> o.n AND (o.n < f.n OR NOT o.is_fresh)
                 GROUP BY 1, 2, 3

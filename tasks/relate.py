@@ -1,4 +1,8 @@
-"""Relate sources that the manifest says belong together: the same speaker, the same recording."""
+"""Relate sources that the manifest says belong together: the same speaker, the same recording.
+
+Names are compared in the whole workspace, whatever folder they come from: where two archives number
+their speakers, give each a prefix in its manifest. All files with a source's bytes count.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,24 +10,11 @@ from typing import Any
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 
 KINDS = ("speaker", "recording")
-UNNAMED = ("", "-", "?", "n/a", "na", "none", "unknown", "various")
 
 
 @dataclass(frozen=True, slots=True)
 class RelateConfig:
     """Relating by name has no settings: names are compared without case and extra spaces."""
-
-
-NAMED = f"""
-    SELECT DISTINCT source_id, kind, lower(trim(regexp_replace(said, '\\s+', ' ', 'g'))) AS name
-    FROM (SELECT source_id, unnest({list(KINDS)}) AS kind, unnest([speaker, recording]) AS said
-          FROM files) AS spoken
-    WHERE said IS NOT NULL AND name NOT IN {UNNAMED}
-"""
-"""Source × kind × name: who speaks in it and which recording it is of, by the manifest.
-
-All files with its bytes count; a name that says that nothing is known counts as none.
-"""
 
 
 def relate_shard(shard: ShardRef, out: ShardTarget, config: RelateConfig) -> ShardResult:
@@ -41,20 +32,21 @@ STAGE = Stage(
     version=1,
     config=RelateConfig,
     # A star for each name, not all pairs: a reader with a thousand files gives 999 edges.
-    items=f"""
-        WITH named AS ({NAMED}),
-        grouped AS (
+    items="""
+        WITH grouped AS (
             SELECT source_id, kind, name, min(source_id) OVER (PARTITION BY kind, name) AS other_id
-            FROM named SEMI JOIN sources USING (source_id)
+            FROM named_sources SEMI JOIN sources USING (source_id)
         ),
         edges AS (
             SELECT source_id, other_id, kind, min(name) AS name FROM grouped
             WHERE source_id <> other_id GROUP BY ALL
         )
-        SELECT source_id AS item_id,
-               list(struct_pack(other_id, kind, name) ORDER BY other_id, kind) AS edges,
-               1.0 AS cost_s
-        FROM edges GROUP BY source_id
+        SELECT source_id AS item_id, coalesce(own.edges, []) AS edges, 1.0 AS cost_s
+        FROM sources LEFT JOIN (
+            SELECT source_id, list(struct_pack(other_id, kind, name)
+                                   ORDER BY other_id, kind) AS edges
+            FROM edges GROUP BY source_id
+        ) AS own USING (source_id)
     """,
     outputs=(Output("relations", key="source_id", only=(("kind", KINDS),)),),
     run=relate_shard,

@@ -32,7 +32,6 @@ from pydantic import Field
 from storage.ids import hash_of
 from storage.keys import SPLITS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.relate import NAMED
 
 if TYPE_CHECKING:
     from storage.catalog import Catalog
@@ -130,7 +129,7 @@ def drawn_splits(catalog: "Catalog", config: SplitConfig) -> dict[str, pa.Table]
 
     sources = [row[0] for row in rows("SELECT source_id FROM sources")]
     pairs = rows("SELECT source_id, other_id FROM relations")
-    names = rows(f"SELECT source_id, kind || ':' || name FROM ({NAMED})")
+    names = rows("SELECT source_id, kind || ':' || name FROM named_sources")
     recorded = rows("SELECT source_id, split FROM splits WHERE drawing = ?", [config.drawing])
     joined = components(sources, ((one, other) for one, other in pairs))
     splits = splits_of(joined, ((s, n) for s, n in names), dict(recorded), config)

@@ -23,7 +23,6 @@ FREE_IDS = {
     "generations.item_id",
     "mixtures.item_id",
     "progress.item_id",
-    "splits.component_id",
     "transcripts.model_id",
     "phonemes.model_id",
     "tombstones.source_id",
@@ -62,6 +61,11 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def related(one: str, other: str, kind: str) -> str:
+    names = "source_id, other_id, kind, run_id"
+    return f"INSERT INTO lake.relations ({names}) VALUES ('{one}', '{other}', '{kind}', 'r-1')"
 
 
 def reject(catalog: Catalog) -> None:
@@ -137,8 +141,28 @@ SPOILS = (
     ),
     Spoil(
         "a component is in two splits",
-        sql(f"UPDATE lake.splits SET component_id = 'c' WHERE source_id >= '{source(4)}'"),
-        (("splits", "c", "several splits: test, train"),),
+        sql(
+            f"UPDATE lake.splits SET component_id = '{source(4)}' WHERE source_id >= '{source(4)}'"
+        ),
+        (("splits", source(4), "several splits: test, train"),),
+    ),
+    Spoil(
+        "an edge crosses splits",
+        sql(related(source(2), source(5), "same_sound")),
+        (("relations", f"{source(2)}/{source(5)}/same_sound", "is in train, the other in test"),),
+    ),
+    Spoil(
+        "an edge joins sources of two components",
+        sql(related(source(2), source(3), "same_picture")),
+        (("relations", f"{source(2)}/{source(3)}/same_picture", "different components"),),
+    ),
+    Spoil(
+        "a speaker is in two splits",
+        sql(
+            "UPDATE lake.files SET speaker = 'Anna' "
+            f"WHERE source_id IN ('{source(3)}', '{source(5)}')"
+        ),
+        (("files", "speaker/anna", "several splits: test, train"),),
     ),
     Spoil(
         "a mixture is not in its parents' strictest split",

@@ -114,7 +114,11 @@ def catalog(opened: Catalog) -> Iterator[Catalog]:
 
 
 def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, Any]]:
-    fields = {"name": config.name, "folder": config.folder}
+    fields = {
+        "name": config.name,
+        "folder": config.folder,
+        "licences": list(config.licences),
+    }
     return catalog.rows(STAGE.items, fields)
 
 
