@@ -59,6 +59,7 @@ def matches(catalog: "Catalog", config: MatchConfig) -> dict[str, pa.Table]:
     connection = catalog.connection
     recorded = connection.execute(
         f"SELECT {', '.join(MATCHES.names)} FROM lake.relations r WHERE kind IN {KINDS} "
+        "AND source_id IN (SELECT source_id FROM lake.fingerprints) "
         "AND other_id IN (SELECT source_id FROM lake.fingerprints)"
     ).to_arrow_table()
     connection.register("matches", _both_ways(recorded))
