@@ -1,4 +1,4 @@
-"""Verify that nothing leaks from one split into another: in SQL, over what is known of relations."""
+"""Verify in SQL that nothing leaks from one split into another, by what is known of relations."""
 
 from collections.abc import Iterable, Iterator
 

@@ -277,7 +277,9 @@ VIEW_LIST: tuple[View, ...] = (
         C("hours", DOUBLE, "Their length.", "h", "0.002492"),
         C("sources", LONG, "Different sources that they are made of.", "", "3"),
         C("licences", STRINGS, "Licences of the sources.", "", '["CC0-1.0", "public-domain"]'),
-        optional("allowed", STRINGS, "Licences that the recipe allowed; NULL: all.", "", '["CC0-1.0"]'),
+        optional(
+            "allowed", STRINGS, "Licences that the recipe allowed; NULL: all.", "", '["CC0-1.0"]'
+        ),
     ),
     view(
         "dataset_licences",

@@ -185,7 +185,8 @@ def _block(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     window, edges = _window(), _edges()
     energies = np.empty((frames, SOUND_BITS + 1), np.float32)
     for first in range(0, frames, BATCH_FRAMES):
-        spectra = scipy.fft.rfft(views[first : first + BATCH_FRAMES] * window, axis=1)
+        batch = views[first : first + BATCH_FRAMES] * window
+        spectra: Any = scipy.fft.rfft(batch, axis=1)
         heard = spectra[:, edges[0] : edges[-1]]
         power = heard.real**2 + heard.imag**2
         np.add.reduceat(power, edges[:-1] - edges[0], axis=1, out=energies[first:][: len(power)])
@@ -196,7 +197,7 @@ def _block(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 def _low_pass() -> NDArray[np.float32]:
     from scipy.signal import firwin
 
-    return firwin(TAPS, 1 / SOUND_DOWN).astype(np.float32)
+    return np.asarray(firwin(TAPS, 1 / SOUND_DOWN), np.float32)
 
 
 @cache
@@ -216,9 +217,7 @@ def _edges() -> NDArray[np.int64]:
 # -- the stage ---------------------------------------------------------------------------------
 
 
-def fingerprint_shard(
-    shard: ShardRef, out: ShardTarget, config: FingerprintConfig
-) -> ShardResult:
+def fingerprint_shard(shard: ShardRef, out: ShardTarget, config: FingerprintConfig) -> ShardResult:
     """Fingerprints the sources of a shard."""
     blobs = Blobs(out.workspace)
 

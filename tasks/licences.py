@@ -1,7 +1,7 @@
 """Which sources a dataset may take by their licence.
 
-A licence counts as it is spelt in the manifest, letter by letter. A source is allowed where at least
-one licence is stated for it and every stated one is in the list: the same bytes may lie under
+A licence counts as it is spelt in the manifest, letter by letter. A source is allowed where at
+least one licence is stated for it and every stated one is in the list: the same bytes may lie under
 several names, and two files that contradict each other are a doubt that the list is there to keep
 out. A file beside them that states nothing, or that the licence is unknown, takes nothing away.
 """

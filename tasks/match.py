@@ -83,9 +83,7 @@ def matches(catalog: "Catalog", config: MatchConfig) -> dict[str, pa.Table]:
     fresh = {n for (n,) in connection.execute("SELECT n FROM numbered WHERE is_fresh").fetchall()}
     fresh_ids = {names[n] for n in fresh}
     stay = [
-        row
-        for row in recorded.to_pylist()
-        if not {row["source_id"], row["other_id"]} & fresh_ids
+        row for row in recorded.to_pylist() if not {row["source_id"], row["other_id"]} & fresh_ids
     ]
     new = [
         {"source_id": names[pair["a"]], "other_id": names[pair["b"]]}

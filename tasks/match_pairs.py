@@ -1,13 +1,13 @@
 """Pairs of sources whose fingerprints agree somewhere: an inverted index, then a comparison.
 
-All of it is SQL, so that it streams and spills. A *key* is a part of a fingerprint that is likely to
-survive a re-encoding whole: one of three 21-bit parts of a picture's hash, or a whole value of the
-sound. Two sources that share at least two different keys at the same shift are candidates; a
+All of it is SQL, so that it streams and spills. A *key* is a part of a fingerprint that is likely
+to survive a re-encoding whole: one of three 21-bit parts of a picture's hash, or a whole value of
+the sound. Two sources that share at least two different keys at the same shift are candidates; a
 candidate is a pair where the mean share of differing bits over some stretch of it is small.
 
-Only pairs with a fresh source are looked for: the cost of a new source is one scan for its own keys.
-Half of the sound's keys, chosen by their own hash, is enough: a fifth of them survives AAC, MP3 or
-Opus at 24 to 48 kbit/s, so that three seconds give five.
+Only pairs with a fresh source are looked for: the cost of a new source is one scan for its own
+keys. Half of the sound's keys, chosen by their own hash, is enough: a fifth of them survives AAC,
+MP3 or Opus at 24 to 48 kbit/s, so that three seconds give five.
 """
 
 from dataclasses import dataclass
@@ -69,9 +69,7 @@ def sound_sense(stretch_s: float, max_distance: float) -> Sense:
     """How sounds are compared."""
     keys = "[CASE WHEN hash(value) % 2 = 0 THEN value::BIGINT END]"
     stretch = max(16, round(stretch_s / SOUND_STEP_S))
-    return Sense(
-        "same_sound", "sound", keys, SOUND_BITS, SOUND_STEP_S, stretch, 16, max_distance
-    )
+    return Sense("same_sound", "sound", keys, SOUND_BITS, SOUND_STEP_S, stretch, 16, max_distance)
 
 
 def find_pairs(
@@ -108,9 +106,7 @@ def _index(connection: duckdb.DuckDBPyConnection, sense: Sense, max_sources: int
                 FROM numbered JOIN fingerprints USING (source_id) WHERE {{where}})
             WHERE value >= 0)
         WHERE key IS NOT NULL"""
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE posted AS {keys.format(where='is_fresh')}"
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE posted AS {keys.format(where='is_fresh')}")
     connection.execute(
         f"""INSERT INTO posted {keys.format(where="NOT is_fresh")}
             AND key IN (SELECT key FROM posted)"""
@@ -143,7 +139,7 @@ def _candidates(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"""INSERT INTO candidates
                 SELECT least(f.n, o.n) AS a, greatest(f.n, o.n) AS b,
-                       CASE WHEN f.n < o.n THEN f.place - o.place ELSE o.place - f.place END AS shift
+                       if(f.n < o.n, f.place - o.place, o.place - f.place) AS shift
                 FROM posted f JOIN posted o ON f.key = o.key
                 WHERE f.n IN (SELECT n FROM parts WHERE part = ?)
                   AND f.n <> o.n AND (o.n < f.n OR NOT o.is_fresh)

@@ -2,23 +2,23 @@
 
 Sources are joined by the edges of `relations` into components; a component is in one split whole.
 
-**How it is stable without a memory.** Each source has *draws*: hashes of the speakers and recordings
-that its manifest names, or of its own id where it names none. A draw gives a split by chance; the
-split of a component is the strictest of its members' draws: test over validation over train. A union
-of components has the draws of both, so the strictest can only become stricter: whatever is added, in
-whatever order, a source never leaves test or validation for train, an unrelated source changes
-nothing, and a build from scratch gives the same as many small ones.
+**How it is stable without a memory.** Each source has *draws*: hashes of the speakers and
+recordings that its manifest names, or of its own id where it names none. A draw gives a split by
+chance; the split of a component is the strictest of its members' draws: test over validation over
+train. A union of components has the draws of both, so the strictest can only become stricter:
+whatever is added, in whatever order, a source never leaves test or validation for train, an
+unrelated source changes nothing, and a build from scratch gives the same as many small ones.
 
 **What it costs.** A component of n unnamed sources has n draws, so with a test share of t it is in
-test with probability 1 - (1 - t)^n; two near-duplicates at t = 0.1 in 19 % of cases. No rule without
-that drift is stable: each source alone must have its share, and their union inherits the strictest.
-Named groups do not drift: the thirteen thousand lines of one reader have one draw. So name what is
-known to belong together, in the manifest, before it is drawn.
+test with probability 1 - (1 - t)^n; two near-duplicates at t = 0.1 in 19 % of cases. No rule
+without that drift is stable: each source alone must have its share, and their union inherits the
+strictest. Named groups do not drift: the thirteen thousand lines of one reader have one draw. So
+name what is known to belong together, in the manifest, before it is drawn.
 
-**What a memory adds.** Where a relation is taken back (a bridge between two sources goes, a manifest
-names a speaker later or otherwise, a threshold is tightened) the rule alone would set sources free.
-A split that is recorded under the same salt and shares counts as one more draw of its source, so that
-they stay as strict as they were; a new salt draws all anew.
+**What a memory adds.** Where a relation is taken back (a bridge between two sources goes, a
+manifest names a speaker later or otherwise, a threshold is tightened) the rule alone would set
+sources free. A split that is recorded under the same salt and shares counts as one more draw of its
+source, so that they stay as strict as they were; a new salt draws all anew.
 """
 
 import hashlib

@@ -44,7 +44,7 @@ def encoded(sound: np.ndarray, copy: str) -> np.ndarray:
         out.mux(stream.encode(None))
     data.seek(0)
     back = av.AudioResampler("fltp", "mono", AUDIO_HZ)
-    with av.open(data) as made:
+    with av.open(data, "r") as made:
         parts = [
             part.to_ndarray()[0] for frame in made.decode(audio=0) for part in back.resample(frame)
         ]

@@ -80,7 +80,7 @@ def main() -> None:
     del fingerprints
     for name, fresh in (("all are new", ">= 0"), ("one is new", f"= {options.sources - 1}")):
         for kind, (pairs, wall, cpu) in find(connection, fresh).items():
-            print(f"{name}: {kind}: {pairs} pairs of {excerpts} excerpts, {wall:.1f} s, CPU {cpu:.1f} s")
+            print(f"{name}: {kind}: {pairs} pairs, {excerpts} made; {wall:.1f} s, CPU {cpu:.1f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory {peak:.1f} GB, made values included")
 

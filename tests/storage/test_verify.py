@@ -287,7 +287,9 @@ def test_relatives_in_two_splits_of_a_dataset_version_are_found(
         sql(f"UPDATE lake.datasets SET catalog_snapshot = {catalog.snapshot()}")(catalog)
         found = [f for f in verify(catalog, deep=False) if f.table == "dataset_items"]
     assert [f.id.rpartition("/")[2] for f in found] == [clip(0), clip(5)]
-    assert f"component {source(0)} is in several splits of the dataset: test, train" in found[0].wrong
+    assert (
+        f"component {source(0)} is in several splits of the dataset: test, train" in found[0].wrong
+    )
     assert f"in test and its relative {clip(0)} (speaker) in train" in found[1].wrong
 
 

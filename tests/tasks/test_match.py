@@ -220,9 +220,7 @@ def test_a_stricter_threshold_takes_pairs_back(catalog: Catalog) -> None:
 # -- made media, from the decode pass on -------------------------------------------------------
 
 
-def film(
-    path: Path, seed: int, width: int, crf: str, first: int, sound: np.ndarray | None
-) -> Path:
+def film(path: Path, seed: int, width: int, crf: str, first: int, sound: np.ndarray | None) -> Path:
     """A film of a scene from picture `first` on, at 5 fps, with a sound track if one is given."""
     pictures = scene(seed, width, width * 3 // 4, 40)[first:]
     track = None if sound is None else Track(sound[None], AUDIO_HZ)
