@@ -19,6 +19,8 @@ from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
+from tasks.scan import STAGE as SCAN
+from tasks.scan import list_folder
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ def to_do(
         catalog = stack.enter_context(Catalog(workspace, read_only=True))
         plans, new = [], []
         for stage in stages:
-            plans.append(_plan(catalog, recipe, stage))
+            plans.append(catalog.plan(stage, recipe.configs[stage.name]))
             if stage is SCAN:
                 pending = pending_ids(catalog)
                 listing = list_folder(recipe.configs[SCAN.name]).to_pylist()

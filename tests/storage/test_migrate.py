@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "7f82bfbad9fd")
+SCHEMA = (2, "b7904292b0fe")
 
 
 @pytest.mark.parametrize("read_only", [False, True])
