@@ -21,7 +21,7 @@ from tasks.excerpt import excerpt
 from tasks.forecast import Tried, tried_of
 from tasks.pipeline import BUILD, DATASET
 from tasks.recipe import Recipe, with_folder
-from tasks.scan import MANIFEST_COLUMNS, STAGE, list_folder
+from tasks.scan import MANIFEST_COLUMNS
 
 EXCERPT_S = 20.0
 # A round carries so much more than the one before that planning it costs little beside it.
@@ -66,8 +66,6 @@ class _Room:
         with Catalog(self.workspace) as catalog, ThreadPoolExecutor(slots) as pool:
             for stage in stages:
                 config = self.recipe.configs[stage.name]
-                if stage is STAGE:
-                    catalog.connection.register("listing", list_folder(config))
                 plan = catalog.plan(stage, config)
                 shards = catalog.cut(plan, self.workspace.scratch(stage.name), "pilot")
                 outs = [

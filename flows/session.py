@@ -42,7 +42,7 @@ class Session:
 
     def plan(self, stage: Stage) -> Pending:
         """What a stage has to do."""
-        return _plan(self.catalog, self.recipe, stage)
+        return self.catalog.plan(stage, self.config(stage))
 
     def datasets(self) -> set[str]:
         """The ids of all dataset versions."""
@@ -119,13 +119,6 @@ def open_session(job: Job) -> Iterator[Session]:
             shutil.rmtree(workspace.path(f"scratch/runs/{run.run_id}"), ignore_errors=True)
 
 
-def _plan(catalog: Catalog, recipe: Recipe, stage: Stage) -> Pending:
-    config = recipe.configs[stage.name]
-    if stage is SCAN:
-        catalog.connection.register("listing", list_folder(config))
-    return catalog.plan(stage, config)
-
-
 def _sweep(workspace: Workspace, catalog: Catalog) -> None:
     """Clears what killed runs left; whoever holds the writer lock is the only one alive."""
     shutil.rmtree(workspace.path("scratch/runs"), ignore_errors=True)
@@ -141,7 +134,7 @@ def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) 
         with workspace.make().writing(), Catalog(workspace):
             pass
     with Catalog(workspace, read_only=True) as catalog:
-        plans = [_plan(catalog, recipe, stage) for stage in stages]
+        plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]
 
 
@@ -160,7 +153,7 @@ def to_do(
         catalog = stack.enter_context(Catalog(workspace, read_only=True))
         plans, new = [], []
         for stage in stages:
-            plans.append(_plan(catalog, recipe, stage))
+            plans.append(catalog.plan(stage, recipe.configs[stage.name]))
             if stage is SCAN:
                 pending = pending_ids(catalog)
                 listing = list_folder(recipe.configs[SCAN.name]).to_pylist()

@@ -182,6 +182,8 @@ class Catalog:
         The cut into shards follows all items in order of their ids, so that a build that was
         killed and started again cuts the same shards.
         """
+        for name, table in stage.given(self, config).items() if stage.given else ():
+            self.connection.register(name, table)
         bound = _bind(stage.items, config)
         self.connection.execute(f"{_no_rows(stage.items)}", bound)
         columns = [column[0] for column in self.connection.description or ()]

@@ -15,6 +15,7 @@ TIME = pa.timestamp("us", tz="UTC")
 STRINGS = pa.list_(STRING)
 DOUBLES = pa.list_(DOUBLE)
 INTS = pa.list_(INT)
+LONGS = pa.list_(LONG)
 SPANS = pa.list_(pa.struct([("start_s", DOUBLE), ("end_s", DOUBLE)]))
 VERDICTS = pa.list_(
     pa.struct(

@@ -69,7 +69,11 @@ KINDS: dict[str, Kind] = {
     "clip": Kind("windows", "clip_id", "format('{:.2f}–{:.2f} s', start_s, end_s)"),
     "mixture": Kind("mixtures", "mix_id", "format('{} {:.1f} dB', regime, achieved_snr_db)"),
     "codec": Kind("codecs", "codec_id", "name"),
-    "dataset": Kind("datasets", "dataset_id", "name || '@' || version"),
+    "dataset": Kind(
+        "datasets",
+        "dataset_id",
+        "name || '@' || version || coalesce(' only ' || array_to_string(licences, ', '), '')",
+    ),
     "checkpoint": Kind("checkpoints", "checkpoint_id", "format('{}, {} steps', preset, steps)"),
     "soundtrack": Kind("generations", "generation_id", "file_ref"),
 }
@@ -77,6 +81,8 @@ KINDS: dict[str, Kind] = {
 EDGES: tuple[Edge, ...] = (
     Edge("file", "source", "files", "uri", "source_id"),
     Edge("source", "decode", "decodes", "source_id", "format('{:.2f} s', duration_s)"),
+    Edge("source", "fingerprint", "fingerprints", "source_id", "''"),
+    Edge("source", "related", "relations", "source_id", "kind || ' as ' || left(other_id, 12)"),
     Edge("source", "split", "splits", "source_id", "split"),
     Edge("source", "clip", "windows", "source_id", "clip_id"),
     Edge("source", "soundtrack", "generations", "source_id", "generation_id"),

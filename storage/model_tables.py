@@ -81,6 +81,13 @@ MODEL_TABLES: tuple[Table, ...] = (
             "",
             '["shards/dataset/e9be61f4ac4c….parquet"]',
         ),
+        optional(
+            "licences",
+            STRINGS,
+            "Licences that the recipe allowed; NULL where it allowed all.",
+            "",
+            '["CC-BY-3.0", "CC0-1.0"]',
+        ),
     ),
     table(
         "dataset_items",

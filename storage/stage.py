@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,9 @@ from storage.ids import hash_of
 from storage.rejects import Rejected
 from storage.schema import TABLES
 from storage.workspace import write_atomically
+
+if TYPE_CHECKING:
+    from storage.catalog import Catalog
 
 Rows = dict[str, list[dict[str, Any]]]
 Weights = Callable[[Any], dict[str, str]]
@@ -69,6 +72,7 @@ class ShardResult:
 
 
 ShardFunction = Callable[[ShardRef, ShardTarget, Any], ShardResult]
+Given = Callable[["Catalog", Any], dict[str, pa.Table]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class Stage:
             one; they are left out of the fingerprint.
         keeps_history: items that are gone keep their rows (datasets, models, soundtracks).
         title: what it does, for progress bars and plans.
+        given: what the items query reads that no table holds, by name: files of a folder, groups
+            that no SQL finds. It is asked at each plan, so it must be quick where nothing is new.
     """
 
     name: str
@@ -114,6 +120,7 @@ class Stage:
     title: str = ""
     selects: tuple[str, ...] = ()
     keeps_history: bool = False
+    given: Given | None = None
 
     def fingerprint(self, config: Any) -> str:
         """The hash of name, version, configuration and weights."""

@@ -140,6 +140,7 @@ def conditions() -> dict[str, str]:
     for kind in GONE:
         add(KINDS[kind].table, KINDS[kind].key, kind)
     add("files", "source_id", "source")
+    add("relations", "other_id", "source")
     # Items of mixtures and soundtracks are named `parent:take`, so that the parent is found.
     item = "item_id IN (SELECT id FROM gone_ids) OR split_part(item_id, ':', 1) IN "
     item += "(SELECT id FROM gone_ids WHERE kind <> 'file')"

@@ -20,6 +20,8 @@ from storage.stage import Stage
 EXAMPLES = 100
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
 STRICTNESS = "[" + ", ".join(f"'{split}'" for split in SPLITS) + "]"
+RELABEL = "build again; if it stays, the label stage is at fault"
+RESPLIT = "build again; if it stays, the split stage is at fault: do not train on this"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def verify(catalog: Catalog, deep: bool = True, stages: Iterable[Stage] = ()) ->
     A check reports at most EXAMPLES rows, and then how many more there are.
     """
     from storage.verify_files import wrong_files
+    from storage.verify_splits import leaks
 
     # A catalog of an older version that is open for reading lacks the newest tables.
     there = present_tables(catalog)
@@ -66,9 +69,8 @@ def verify(catalog: Catalog, deep: bool = True, stages: Iterable[Stage] = ()) ->
                 *(_dangling(catalog, key) for key in keys),
                 *(_orphans(catalog, stage) for stage in stages),
                 _rejects_without_row(catalog),
-                _torn_components(catalog),
                 _wrong_verdicts(catalog),
-                _wrong_mixture_splits(catalog),
+                *leaks(catalog),
                 *(_dataset(catalog, row) for row in catalog.rows("SELECT * FROM lake.datasets")),
                 *wrong_files(catalog, deep),
             )
@@ -181,12 +183,6 @@ def _rejects_without_row(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("progress", row["id"], "rejected without a row in rejects", RESTORE)
 
 
-# -- splits ------------------------------------------------------------------------------------
-
-RELABEL = "build again; if it stays, the label stage is at fault"
-RESPLIT = "build again; if it stays, the split stage is at fault: do not train on this"
-
-
 def _wrong_verdicts(catalog: Catalog) -> Iterator[Finding]:
     rows = catalog.rows(
         """SELECT clip_id AS id, kept, drop_reason, failed_gates FROM lake.kinds
@@ -198,30 +194,6 @@ def _wrong_verdicts(catalog: Catalog) -> Iterator[Finding]:
         gates = ", ".join(row["failed_gates"]) or "none"
         wrong = f"kept is {row['kept']}, drop_reason {row['drop_reason']}; failed gates: {gates}"
         yield Finding("kinds", row["id"], wrong, RELABEL)
-
-
-def _torn_components(catalog: Catalog) -> Iterator[Finding]:
-    rows = catalog.rows(
-        "SELECT component_id AS id, string_agg(DISTINCT split, ', ' ORDER BY split) AS splits "
-        "FROM lake.splits GROUP BY component_id HAVING count(DISTINCT split) > 1 ORDER BY id"
-    )
-    for row in rows:
-        wrong = f"the component is in several splits: {row['splits']}"
-        yield Finding("splits", row["id"], wrong, RESPLIT)
-
-
-def _wrong_mixture_splits(catalog: Catalog) -> Iterator[Finding]:
-    rows = catalog.rows(
-        f"""SELECT m.mix_id AS id, m.split,
-                   {STRICTNESS}[max(list_position({STRICTNESS}, p.split))] AS strictest
-            FROM (SELECT mix_id, split, unnest([speech_clip_id, ambience_clip_id]) AS clip_id
-                  FROM lake.mixtures) m
-            JOIN lake.windows w USING (clip_id) JOIN lake.splits p USING (source_id)
-            GROUP BY m.mix_id, m.split HAVING m.split IS DISTINCT FROM strictest ORDER BY id"""
-    )
-    for row in rows:
-        wrong = f"its split is {row['split']}, its parents' strictest is {row['strictest']}"
-        yield Finding("mixtures", row["id"], wrong, RESPLIT)
 
 
 # -- datasets ----------------------------------------------------------------------------------
@@ -276,7 +248,9 @@ def _digest(
 
 
 def _members(catalog: Catalog, dataset_id: str, snapshot: int) -> Iterator[Finding]:
-    """Members that name nothing, or that let a source into two splits."""
+    """Members that name nothing, or that let a source, or related ones, into two splits."""
+    from storage.verify_splits import leaks_of_members
+
     at = f"AT (VERSION => {snapshot})"
     catalog.connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE origins AS
@@ -286,7 +260,8 @@ def _members(catalog: Catalog, dataset_id: str, snapshot: int) -> Iterator[Findi
                 UNION ALL
                 SELECT mix_id, unnest([speech_clip_id, ambience_clip_id]) FROM lake.mixtures {at}
             )
-            SELECT items.item_id, items.split, w.source_id, p.split AS source_split
+            SELECT items.item_id, items.split, w.source_id, p.split AS source_split,
+                   p.component_id
             FROM items LEFT JOIN parents USING (item_id)
             LEFT JOIN lake.windows AS w {at} USING (clip_id)
             LEFT JOIN lake.splits AS p {at} USING (source_id)""",
@@ -311,6 +286,7 @@ def _members(catalog: Catalog, dataset_id: str, snapshot: int) -> Iterator[Findi
     for row in rows:
         wrong = f"its source {row['id']} is in several splits of the dataset: {row['splits']}"
         yield Finding("dataset_items", f"{dataset_id}/{row['item']}", wrong, RESPLIT)
+    yield from leaks_of_members(catalog, dataset_id, snapshot)
     for key in FOREIGN_KEYS:
         if key.is_frozen and key.table == "datasets":
             yield from _dangling(catalog, key, snapshot)

@@ -130,6 +130,79 @@ VIEW_LIST: tuple[View, ...] = (
         C("hours", DOUBLE, "Their length by their containers.", "h", "0.001476"),
     ),
     view(
+        "source_licences",
+        "Every licence that is stated for a source, over all files that hold its bytes.",
+        "SELECT licences, count(*) AS sources FROM source_licences GROUP BY ALL ORDER BY ALL",
+        """SELECT source_id, coalesce(list_sort(list(DISTINCT licence) FILTER (
+                      lower(trim(licence)) NOT IN ('', '-', '?', 'n/a', 'none', 'unknown'))), [])
+                  AS licences, count(*) AS files
+           FROM files GROUP BY source_id""",
+        *of("files", "source_id"),
+        C("licences", STRINGS, "Licences; empty where none is known.", "", '["CC-BY-3.0"]'),
+        C("files", LONG, "Files that hold the bytes.", "", "1"),
+    ),
+    view(
+        "licence_losses",
+        "Kept clips that the newest version of a dataset leaves out for their source's licence.",
+        "SELECT licence, sum(clips) AS clips FROM licence_losses WHERE name = 'demo' "
+        "GROUP BY licence ORDER BY clips DESC",
+        """WITH newest AS (
+               SELECT name, version, licences AS allowed FROM datasets
+               QUALIFY row_number() OVER (PARTITION BY name ORDER BY version DESC) = 1)
+           SELECT n.name, n.version, 'licence' AS reason, coalesce(nullif(
+                      array_to_string(l.licences, ' and '), ''), 'unknown') AS licence,
+                  count(*) AS clips, sum(c.duration_s) / 3600 AS hours
+           FROM newest n CROSS JOIN clips c JOIN source_licences l USING (source_id)
+           WHERE c.kept AND n.allowed IS NOT NULL
+             AND NOT (len(l.licences) > 0 AND list_has_all(n.allowed, l.licences))
+           GROUP BY ALL ORDER BY ALL""",
+        *of("datasets", "name", "version"),
+        C("reason", STRING, "Why: licence.", "", "licence"),
+        C("licence", STRING, "Licences of the source; unknown for none.", "", "CC-BY-NC-2.0"),
+        C("clips", LONG, "Number of clips.", "", "3"),
+        C("hours", DOUBLE, "Their length.", "h", "0.001374"),
+    ),
+    view(
+        "named_sources",
+        "Who speaks in a source and which recording it is of, by the manifest.",
+        "SELECT name, count(*) AS sources FROM named_sources WHERE kind = 'speaker' GROUP BY name",
+        r"""SELECT DISTINCT source_id, kind,
+                   lower(trim(regexp_replace(said, '\s+', ' ', 'g'))) AS name
+           FROM (SELECT source_id, unnest(['speaker', 'recording']) AS kind,
+                        unnest([speaker, recording]) AS said FROM files)
+           WHERE said IS NOT NULL AND lower(trim(said)) NOT IN
+                 ('', '-', '?', 'n/a', 'none', 'unknown', 'various')""",
+        *of("files", "source_id"),
+        C("kind", STRING, "speaker or recording.", "", "speaker"),
+        C("name", STRING, "Without case and extra spaces.", "", "elizabeth klett"),
+    ),
+    view(
+        "duplicates",
+        "A file in a group of files whose bytes are equal, or whose picture or sound nearly is.",
+        "SELECT kind, group_id, list(uri) AS files FROM duplicates GROUP BY ALL ORDER BY ALL",
+        """WITH RECURSIVE reach AS (
+               SELECT source_id, kind, other_id AS member FROM relations
+               WHERE kind IN ('same_picture', 'same_sound')
+               UNION
+               SELECT r.source_id, r.kind, o.other_id FROM reach r
+               JOIN relations o ON o.source_id = r.member AND o.kind = r.kind),
+           alike AS (
+               SELECT source_id, kind, min(least(source_id, member)) AS group_id
+               FROM reach GROUP BY source_id, kind),
+           best AS (
+               SELECT source_id, kind, max(score) AS score FROM relations GROUP BY source_id, kind)
+           SELECT replace(kind, 'same_', '') AS kind, group_id, source_id, uri, score
+           FROM alike JOIN best USING (source_id, kind) JOIN files USING (source_id)
+           UNION ALL
+           SELECT 'exact', source_id, source_id, uri, 1.0 FROM files
+           WHERE source_id IN (SELECT source_id FROM files GROUP BY source_id HAVING count(*) > 1)
+           ORDER BY kind, group_id, uri""",
+        C("kind", STRING, "exact, picture or sound.", "", "sound"),
+        C("group_id", STRING, "First of the group's source ids.", "", "60bb569508d0…"),
+        *of("files", "source_id", "uri"),
+        C("score", DOUBLE, "Of its best match in the group.", "0..1", "0.9412"),
+    ),
+    view(
         "drop_reasons",
         "Clips and hours that no dataset takes, by kind and by the first gate that they failed.",
         "SELECT drop_reason, sum(clips) AS clips FROM drop_reasons GROUP BY ALL ORDER BY ALL",
@@ -263,7 +336,7 @@ VIEW_LIST: tuple[View, ...] = (
                SELECT dataset_id, task, split, count(*) AS members, sum(duration_s) / 3600 AS hours
                FROM dataset_items GROUP BY ALL)
            SELECT d.name, d.version, d.dataset_id, task, split, members,
-                  sizes.hours, sources, licences
+                  sizes.hours, sources, rights.licences, d.licences AS allowed
            FROM datasets d JOIN sizes USING (dataset_id) JOIN rights USING (dataset_id, task, split)
            ORDER BY d.name, d.version, task, split""",
         *of("datasets", "name", "version", "dataset_id"),
@@ -272,6 +345,9 @@ VIEW_LIST: tuple[View, ...] = (
         C("hours", DOUBLE, "Their length.", "h", "0.002492"),
         C("sources", LONG, "Different sources that they are made of.", "", "3"),
         C("licences", STRINGS, "Licences of the sources.", "", '["CC0-1.0", "public-domain"]'),
+        optional(
+            "allowed", STRINGS, "Licences that the recipe allowed; NULL: all.", "", '["CC0-1.0"]'
+        ),
     ),
     view(
         "dataset_licences",

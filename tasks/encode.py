@@ -12,6 +12,7 @@ from models.timeline import AUDIO_HZ, LATENT_HZ, count
 from storage.blobs import Blobs
 from storage.ids import hash_of
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.licences import allowed
 from tasks.media import read_audio
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ class FitCodecConfig:
         channels: latent channels.
         generation: raise it to fit the codec anew; new clips alone never refit it, because that
             would make every latent of the workspace stale.
+        licences: only sources under these teach it; set from `snapshot.licences`.
     """
 
     channels: Annotated[int, Field(ge=4, le=320)] = 64
     generation: int = 1
+    licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ FIT_STAGE = Stage(
     title="fit the audio codec",
     version=1,
     config=FitCodecConfig,
-    items="""
+    items=f"""
         SELECT 'mel_pca' AS item_id, sum(w.duration_s) AS cost_s,
                list(struct_pack(audio_ref := d.audio16_ref, start_s := w.start_s,
                                 end_s := w.end_s) ORDER BY w.clip_id) AS _clips
@@ -127,6 +130,7 @@ FIT_STAGE = Stage(
         JOIN splits p USING (source_id)
         JOIN listens l USING (clip_id)
         WHERE w.has_audio AND p.split = 'train' AND l.loudness_lufs IS NOT NULL
+          AND {allowed("w.source_id")}
         HAVING count(*) > 0
     """,
     outputs=(Output("codecs", key="name"),),

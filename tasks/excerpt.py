@@ -91,13 +91,15 @@ def _timed(packets: Iterator[Any]) -> Iterator[Any]:
         if packet.pts is None or not packet.size:
             continue
         stream = packet.stream.index
-        if packet.dts is None and stream not in last:
+        if stream in last:
+            # What is damaged may lack a time, or have one that does not grow.
+            packet.dts = max(packet.dts or 0, last[stream] + 1)
+        elif packet.dts is None:
             waiting.setdefault(stream, []).append(packet)
             continue
-        for place, early in enumerate(held := waiting.pop(stream, [])):
+        held = waiting.pop(stream, [])
+        for place, early in enumerate(held):
             early.dts = packet.dts - (len(held) - place)
             yield early
-        if packet.dts is None or packet.dts <= last.get(stream, packet.dts - 1):
-            packet.dts = last[stream] + 1
         last[stream] = packet.dts
         yield packet

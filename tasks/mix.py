@@ -15,6 +15,7 @@ from storage.blobs import Blobs
 from storage.ids import canonical_json, mix_id
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.licences import allowed
 from tasks.media import read_audio
 from tasks.mix_plan import MixConfig, Recipe, plan_recipe
 from tasks.mix_render import Measures, flac_bytes, render
@@ -92,7 +93,7 @@ STAGE = Stage(
     title="mix speech and ambience",
     version=1,
     config=MixConfig,
-    items="""
+    items=f"""
         WITH heard AS (
             SELECT w.clip_id, k.kind, p.split, w.start_s, w.end_s, w.duration_s, w.has_picture,
                    d.audio16_ref, d.audio_s, l.speech_spans, l.has_speech, l.speech_score,
@@ -102,7 +103,7 @@ STAGE = Stage(
             JOIN listens l USING (clip_id)
             JOIN decodes d USING (source_id)
             JOIN splits p USING (source_id)
-            WHERE k.kept AND d.audio16_ref IS NOT NULL
+            WHERE k.kept AND d.audio16_ref IS NOT NULL AND {allowed("w.source_id")}
         ),
         speech AS (
             SELECT * FROM heard
@@ -137,4 +138,5 @@ STAGE = Stage(
     """,
     outputs=(Output("mixtures", key="item_id"),),
     run=mix_shard,
+    selects=("licences",),
 )

@@ -76,6 +76,7 @@ class MixConfig:
         max_ambience_silence: ambience with a larger share of silent frames is not used.
         max_ambience_speech_score: ambience in which speech scores higher is not used.
         seed: another seed gives other partners, levels and colours.
+        licences: only sources under these are mixed; set from `snapshot.licences`.
     """
 
     mixtures_per_clip: Annotated[int, Field(ge=0, le=1000)] = 1
@@ -95,6 +96,7 @@ class MixConfig:
     max_ambience_silence: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_ambience_speech_score: Annotated[float, Field(ge=0, le=1)] = 0.2
     seed: int = 0
+    licences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError for a regime that does not exist, or weights that choose none."""

@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
+from tasks.licences import check_licences
 from tasks.pipeline import STAGES
 from tasks.scan import list_folder
 
@@ -76,6 +77,9 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     folder = (base / Path(scan.folder).expanduser()).resolve()
     recipe = recipe.with_config("scan", folder=str(folder))
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=str(folder))
+    licences = recipe.configs["snapshot"].licences
+    for stage in ("fit_codec", "mix"):
+        recipe = recipe.with_config(stage, licences=licences)
     for stage in ("train", "evaluate", "sonify"):
         if not recipe.configs[stage].dataset:
             recipe = recipe.with_config(stage, dataset=recipe.name)
@@ -89,9 +93,14 @@ def with_folder(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def check_source(recipe: Recipe) -> None:
-    """Raises RecipeError where the recipe's source folder or manifest cannot be read."""
+    """Raises RecipeError for a source folder or manifest that cannot be read.
+
+    Raises it too for a required licence that the manifest spells otherwise, and where no file has a
+    required one.
+    """
     try:
-        list_folder(recipe.configs["scan"])
+        listing = list_folder(recipe.configs["scan"])
+        check_licences(recipe.configs["snapshot"].licences, listing["licence"].to_pylist())
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {recipe.name}: {error}") from error
 

@@ -309,7 +309,7 @@ def _answer(catalog: Catalog, query: ExampleQuery) -> Row:
 def _funnel(catalog: Catalog, dataset_id: str) -> list[FunnelStep]:
     """Steps from files to the dataset; the losses of each sum to the drop to the next."""
     sizes = {row["name"]: row for row in catalog.rows(FUNNEL_SIZES, [dataset_id])}
-    reasons = catalog.rows(FUNNEL_LOSSES, [dataset_id])
+    reasons = catalog.rows(FUNNEL_LOSSES, [dataset_id, dataset_id])
     names = list(sizes)
     steps = []
     for name, following in zip(names, [*names[1:], ""], strict=True):
@@ -354,9 +354,14 @@ FUNNEL_LOSSES = """
     SELECT 'heard', count(*), replace(drop_reason, '_', ' ')
     FROM clips JOIN listens USING (clip_id) WHERE NOT kept GROUP BY drop_reason
     UNION ALL
-    SELECT 'kept', count(*), CASE WHEN task IS NULL THEN 'sound without picture: ambience only'
-                                  ELSE coalesce(r.reason, 'left out of the snapshot') END AS why
+    SELECT 'kept', count(*),
+           CASE WHEN task IS NULL THEN 'sound without picture: ambience only'
+                WHEN NOT (len(l.licences) > 0 AND list_has_all(d.licences, l.licences))
+                THEN 'licence (snapshot)'
+                ELSE coalesce(r.reason, 'left out of the snapshot') END AS why
     FROM clips c
+    JOIN source_licences l USING (source_id)
+    LEFT JOIN datasets d ON d.dataset_id = ?
     LEFT JOIN (SELECT item_id, min(replace(reason, '_', ' ') || ' (' || stage || ')') AS reason
                FROM rejects GROUP BY item_id) r ON r.item_id = c.clip_id
     WHERE kept AND clip_id NOT IN (SELECT item_id FROM dataset_items WHERE dataset_id = ?)

@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = (
 )
 AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wma"
 MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
-MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript")
+MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
 SIDECAR_SUFFIX = ".txt"
 # A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well.
 BELOW_FOLDER = """(starts_with(uri, $folder || '/')
@@ -48,8 +48,8 @@ class ScanConfig:
     Attributes:
         folder: the folder, searched with all its subfolders; a relative one counts from the
             recipe's own folder.
-        manifest: CSV with a column `path` and any of licence, attribution, consent, transcript;
-            a missing one is no error while it has its default name.
+        manifest: CSV with a column `path` and any of MANIFEST_COLUMNS; a missing one is no error
+            while it has its default name.
         files: only these files, wherever they lie; the folder is not searched.
     """
 
@@ -182,15 +182,16 @@ STAGE = Stage(
     config=ScanConfig,
     # Files of other folders in the same workspace stay: their rows are items as they stand.
     items=f"""
-        SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
-               transcript, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN} FROM listing
+        SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
+               greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN} FROM listing
         UNION ALL
-        SELECT uri AS item_id, uri, size_bytes, mtime_ns, licence, attribution, consent,
-               transcript, size_bytes / 1e6 AS cost_s, {FORGOTTEN}
+        SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
+               size_bytes / 1e6 AS cost_s, {FORGOTTEN}
         FROM files WHERE (len($files) > 0 OR NOT {BELOW_FOLDER})
         AND uri NOT IN (SELECT uri FROM listing)
     """,
     selects=("folder", "manifest", "files"),
     outputs=(Output("files", key="uri"),),
     run=scan_shard,
+    given=lambda _catalog, config: {"listing": list_folder(config)},
 )

@@ -15,6 +15,7 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace, write_once
+from tasks.licences import allowed
 from tasks.mix_plan import picture_rows
 from tasks.scan import BELOW_FOLDER
 
@@ -51,10 +52,13 @@ class SnapshotConfig:
     Attributes:
         name: name of the dataset; each change of its members gives it a new version.
         folder: only sources below this folder are members; set from the recipe.
+        licences: only sources under these licences are members, are mixed, and teach the codec;
+            all are where the list is empty. A source whose licence is unknown is under none.
     """
 
     name: str = "dataset"
     folder: str = ""
+    licences: tuple[str, ...] = ()
 
 
 def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
@@ -82,6 +86,7 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
         "hours": sum(m["duration_s"] for m in members) / 3600,
         "codec_id": members[0]["codec_id"],
         "shard_refs": refs,
+        "licences": sorted(config.licences) or None,
     }
     frozen = ("item_id", "task", "split", "duration_s", "content_hash")
     rows = [{name: m[name] for name in frozen} | {"dataset_id": dataset_id} for m in members]
@@ -203,19 +208,20 @@ MEMBERS = f"""
                recipe->>'$.picture_clip_id' AS picture_clip_id,
                (recipe->>'$.picture_offset_s')::DOUBLE AS picture_offset_s,
                (recipe->>'$.picture_loop_s')::DOUBLE AS picture_loop_s,
-               speech_clip_id
+               speech_clip_id, ambience_clip_id
         FROM mixtures
     ),
     candidates AS (
-        SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, k.task, p.split, w.duration_s,
+        SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, w.clip_id AS other_clip_id,
+               k.task, p.split, w.duration_s,
                CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
                CASE WHEN w.has_picture THEN w.clip_id END AS picture_clip_id,
                0.0 AS picture_offset_s, NULL::DOUBLE AS picture_loop_s
         FROM windows w JOIN kinds k USING (clip_id) JOIN splits p USING (source_id)
         WHERE k.kept AND k.task IS NOT NULL
         UNION ALL
-        SELECT mix_id, speech_clip_id, 'mixture', split, duration_s, phoneme_clip_id,
-               picture_clip_id, picture_offset_s, picture_loop_s FROM recipes
+        SELECT mix_id, speech_clip_id, ambience_clip_id, 'mixture', split, duration_s,
+               phoneme_clip_id, picture_clip_id, picture_offset_s, picture_loop_s FROM recipes
     ),
     members AS (
         SELECT c.item_id, c.task, c.split, c.duration_s, c.picture_clip_id, c.picture_offset_s,
@@ -236,6 +242,9 @@ MEMBERS = f"""
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
                       AND ($folder = '' OR {BELOW_FOLDER}))
+          AND {allowed("sw.source_id")}
+          AND (len($licences::VARCHAR[]) = 0 OR EXISTS (
+               FROM windows ow WHERE ow.clip_id = c.other_clip_id AND {allowed("ow.source_id")}))
     )
 """
 
@@ -261,6 +270,6 @@ STAGE = Stage(
         Output("dataset_items", key="dataset_id"),
     ),
     run=snapshot_shard,
-    selects=("name", "folder"),
+    selects=("name", "folder", "licences"),
     keeps_history=True,
 )

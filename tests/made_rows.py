@@ -42,14 +42,14 @@ def made_rows() -> dict[str, list[Row]]:
     """The rows of the catalog, by table."""
     made = {
         "files": [
-            row("files", uri=f"/films/{name}", source_id=source, licence=licence)
-            for name, source, licence in (
-                ("a.mp4", "A", "CC0-1.0"),
-                ("copy-of-a.mp4", "A", "CC0-1.0"),
-                ("b.mp4", "B", "CC-BY-3.0"),
-                ("c.wav", "C", None),
-                ("d.mp4", "D", None),
-                ("e.mp4", "E", "CC0-1.0"),
+            row("files", uri=f"/films/{name}", source_id=source, licence=licence, speaker=speaker)
+            for name, source, licence, speaker in (
+                ("a.mp4", "A", "CC0-1.0", "Anna  Arendt"),
+                ("copy-of-a.mp4", "A", "CC0-1.0", "unknown"),
+                ("b.mp4", "B", "CC-BY-3.0", "anna arendt"),
+                ("c.wav", "C", None, None),
+                ("d.mp4", "D", None, ""),
+                ("e.mp4", "E", "CC0-1.0", None),
             )
         ],
         "sources": [
@@ -232,6 +232,7 @@ def _models() -> dict[str, list[Row]]:
                 hours=(38.0 if version == 1 else 52.0) / 3600,
                 codec_id="z1",
                 shard_refs=[f"shards/dataset/{version}.parquet"],
+                licences=["CC-BY-3.0"] if version == 2 else None,
             )
             for version in (1, 2)
         ],

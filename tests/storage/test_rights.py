@@ -75,6 +75,21 @@ def archive(template: Path, tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
+def test_relations_and_fingerprints_of_a_source_go_on_either_side(archive: Catalog) -> None:
+    rain, wind = source_id("rain"), source_id("wind")
+    print_of = {"picture": [], "sound": [1], "content_hash": "h"}
+    add(archive, "fingerprints", *({"source_id": s} | print_of for s in (TALK, rain)))
+    for one, other in ((TALK, rain), (rain, TALK), (wind, rain)):
+        edge = {"source_id": one, "other_id": other, "kind": "same_sound", "name": SECRET}
+        add(archive, "relations", edge)
+    planned = forget(archive, "src-talk")
+    assert (planned.rows["relations"], planned.rows["fingerprints"]) == (2, 1)
+    forget(archive, "src-talk", apply=True)
+    left = archive.rows("SELECT source_id, other_id FROM relations")
+    assert left == [{"source_id": wind, "other_id": rain}]
+    assert archive.rows("SELECT source_id FROM fingerprints") == [{"source_id": rain}]
+
+
 def files_of(catalog: Catalog) -> set[str]:
     """Every file of the workspace but those of the catalog itself."""
     root = catalog.workspace.root

@@ -23,7 +23,6 @@ FREE_IDS = {
     "generations.item_id",
     "mixtures.item_id",
     "progress.item_id",
-    "splits.component_id",
     "transcripts.model_id",
     "phonemes.model_id",
     "tombstones.source_id",
@@ -62,6 +61,11 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def related(one: str, other: str, kind: str) -> str:
+    names = "source_id, other_id, kind, run_id"
+    return f"INSERT INTO lake.relations ({names}) VALUES ('{one}', '{other}', '{kind}', 'r-1')"
 
 
 def reject(catalog: Catalog) -> None:
@@ -137,8 +141,28 @@ SPOILS = (
     ),
     Spoil(
         "a component is in two splits",
-        sql(f"UPDATE lake.splits SET component_id = 'c' WHERE source_id >= '{source(4)}'"),
-        (("splits", "c", "several splits: test, train"),),
+        sql(
+            f"UPDATE lake.splits SET component_id = '{source(4)}' WHERE source_id >= '{source(4)}'"
+        ),
+        (("splits", source(4), "several splits: test, train"),),
+    ),
+    Spoil(
+        "an edge crosses splits",
+        sql(related(source(2), source(5), "voice")),
+        (("relations", f"{source(2)}/{source(5)}/voice", "is in train, the other in test"),),
+    ),
+    Spoil(
+        "an edge joins sources of two components",
+        sql(related(source(2), source(3), "face")),
+        (("relations", f"{source(2)}/{source(3)}/face", "different components"),),
+    ),
+    Spoil(
+        "a speaker is in two splits",
+        sql(
+            "UPDATE lake.files SET speaker = 'Anna' "
+            f"WHERE source_id IN ('{source(3)}', '{source(5)}')"
+        ),
+        (("files", "speaker/anna", "several splits: test, train"),),
     ),
     Spoil(
         "a clip is kept although a gate failed",
@@ -264,6 +288,27 @@ def test_many_findings_of_one_kind_are_counted(whole: Workspace, workspace: Path
         found = verify(catalog, deep=False)
     assert len(found) == EXAMPLES + 1
     assert "3 more" in found[-1].wrong
+
+
+def test_relatives_in_two_splits_of_a_dataset_version_are_found(
+    whole: Workspace, workspace: Path
+) -> None:
+    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
+    with Catalog(Workspace.at(workspace)) as catalog:
+        sql(
+            related(source(0), source(5), "speaker"),
+            f"UPDATE lake.splits SET component_id = '{source(0)}' "
+            f"WHERE source_id IN ('{source(0)}', '{source(5)}')",
+        )(catalog)
+        # The version pins a snapshot: what was known then is what counts.
+        assert [f.table for f in verify(catalog, deep=False)] == ["splits", "relations"]
+        sql(f"UPDATE lake.datasets SET catalog_snapshot = {catalog.snapshot()}")(catalog)
+        found = [f for f in verify(catalog, deep=False) if f.table == "dataset_items"]
+    assert [f.id.rpartition("/")[2] for f in found] == [clip(0), clip(5)]
+    assert (
+        f"component {source(0)} is in several splits of the dataset: test, train" in found[0].wrong
+    )
+    assert f"in test and its relative {clip(0)} (speaker) in train" in found[1].wrong
 
 
 def test_every_column_with_a_reference_is_declared() -> None:

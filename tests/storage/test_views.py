@@ -181,6 +181,37 @@ def test_each_gate_says_what_it_removes_alone_as_the_only_one_and_in_its_turn(
         ]
 
 
+def test_a_source_has_every_licence_that_is_stated_for_its_bytes(catalog: Catalog) -> None:
+    assert answer(catalog, "source_licences ORDER BY source_id") == [
+        ("A", ["CC0-1.0"], 2),
+        ("B", ["CC-BY-3.0"], 1),
+        ("C", [], 1),
+        ("D", [], 1),
+        ("E", ["CC0-1.0"], 1),
+    ]
+
+
+def test_what_a_newest_version_leaves_out_for_its_licence_is_counted(catalog: Catalog) -> None:
+    assert answer(catalog, "licence_losses") == [
+        ("demo", 2, "licence", "CC0-1.0", 1, 8 / HOUR),
+        ("demo", 2, "licence", "unknown", 1, 40 / HOUR),
+    ]
+
+
+def test_names_are_told_apart_neither_by_case_nor_by_spaces(catalog: Catalog) -> None:
+    assert answer(catalog, "named_sources ORDER BY source_id") == [
+        ("A", "speaker", "anna arendt"),
+        ("B", "speaker", "anna arendt"),
+    ]
+
+
+def test_files_of_equal_bytes_are_one_group_of_duplicates(catalog: Catalog) -> None:
+    assert answer(catalog, "duplicates", "kind, group_id, uri, score") == [
+        ("exact", "A", "/films/a.mp4", 1.0),
+        ("exact", "A", "/films/copy-of-a.mp4", 1.0),
+    ]
+
+
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
 def test_a_views_example_query_gives_rows(catalog: Catalog, view: Any) -> None:
     assert view.name in view.query

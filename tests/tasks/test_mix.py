@@ -114,6 +114,22 @@ def test_partners_share_a_split_and_a_split_without_ambience_has_no_mixtures(cat
     }
 
 
+def test_only_sources_under_the_required_licences_are_mixed(catalog):
+    add(catalog, clip("talk", "speech_off_screen", "train", SPOKEN))
+    add(catalog, *(clip(name, "sound", "train") for name in ("rain", "wind", "hail")))
+    stated = {"s-talk": "CC0-1.0", "s-rain": None, "s-wind": "CC0-1.0", "s-hail": "CC-BY-3.0"}
+    for source, licence in stated.items():
+        row = {"uri": source, "source_id": source, "size_bytes": 1, "mtime_ns": 1, "run_id": "r"}
+        catalog.insert("files", [row | {"licence": licence}])
+    many = MixConfig(mixtures_per_clip=30)
+    partners = {partner for partner, _ in choices(catalog, many).values()}
+    assert partners == {"rain", "wind", "hail"}
+    required = MixConfig(mixtures_per_clip=30, licences=("CC0-1.0", "MIT"))
+    assert {partner for partner, _ in choices(catalog, required).values()} == {"wind"}
+    assert choices(catalog, MixConfig(licences=("CC-BY-3.0",))) == {}
+    assert STAGE.fingerprint(many) == STAGE.fingerprint(required)
+
+
 def test_ambience_with_speech_or_without_sound_is_never_laid_under_speech(catalog):
     add(
         catalog,

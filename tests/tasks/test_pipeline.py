@@ -34,7 +34,9 @@ def test_stages_have_names_of_their_own_and_titles() -> None:
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: stage.name)
 def test_a_stage_on_an_empty_catalog_has_nothing_to_do(catalog: Catalog, stage: Stage) -> None:
-    stage = dataclasses.replace(stage, weights=None)
+    # A folder without media is refused, so the listing is an empty table here.
+    given = None if stage is STAGES["scan"] else stage.given
+    stage = dataclasses.replace(stage, weights=None, given=given)
     plan = catalog.plan(stage, stage.config())
     assert (plan.items, plan.total_items, plan.gone, plan.shards) == (0, 0, 0, ())
     columns = [row["column_name"] for row in catalog.rows("DESCRIBE keyed")]

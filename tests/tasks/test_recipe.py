@@ -154,6 +154,38 @@ def test_a_source_folder_is_checked_before_any_work(tmp_path: Path) -> None:
         check_source(with_folder(recipe, tmp_path))
 
 
+MANIFEST = "path,licence\na.wav,CC-BY-3.0\nb.wav,cc0 1.0\nc.wav,unknown\nd.wav,\n"
+
+
+@pytest.mark.parametrize(
+    ("licences", "message"),
+    [
+        (["CC-BY-3.0"], ""),
+        (["CC-BY-3.0", "MIT"], ""),
+        (["cc0 1.0", "CC0-1.0"], ""),
+        (["cc-by-3.0"], "'cc-by-3.0' is spelt 'CC-BY-3.0' in the manifest (1 files)"),
+        ([" CC_BY 3.0"], "is spelt 'CC-BY-3.0'"),
+        (["CC-BY-3.0", "CC0-1.0"], "'CC0-1.0' is spelt 'cc0 1.0'"),
+        (["CC-BY-4.0"], "no file has one of ['CC-BY-4.0']; the manifest states 'CC-BY-3.0'"),
+    ],
+)
+def test_a_licence_that_is_spelt_otherwise_is_named_before_any_work(
+    tmp_path: Path, licences: list[str], message: str
+) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+    (tmp_path / "manifest.csv").write_text(MANIFEST)
+    recipe = parse_recipe({"name": "a", "snapshot": {"licences": licences}}, tmp_path / "a.yaml")
+    for stage in ("mix", "fit_codec"):
+        assert recipe.configs[stage].licences == tuple(licences)
+    if not message:
+        check_source(recipe)
+        return
+    with pytest.raises(RecipeError) as refused:
+        check_source(recipe)
+    assert message in str(refused.value)
+
+
 def test_the_demo_recipe_is_valid() -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "flows" / "demo.yaml")
     assert recipe.name == "demo"

@@ -244,9 +244,7 @@ def catalog(opened: Catalog) -> Catalog:
 def scan(catalog: Catalog, folder: Path, **fields: Any) -> tuple[int, int]:
     """Scans a folder; returns how many items were pending and how many are gone."""
     config = ScanConfig(folder=str(folder), **fields)
-    catalog.connection.register("listing", list_folder(config))
     plan = bring_up(catalog, STAGE, config)
-    catalog.connection.register("listing", list_folder(config))
     assert catalog.plan(STAGE, config).is_idle
     return plan.items, plan.gone
 
@@ -320,7 +318,6 @@ def test_a_pipe_at_the_front_does_not_disturb_the_cut(catalog: Catalog, folder: 
     os.mkfifo(folder / "a.mp4")
     put(folder / "b.mp4")
     config = ScanConfig(folder=str(folder))
-    catalog.connection.register("listing", list_folder(config))
     assert catalog.plan(STAGE, config).shards == (0,)
 
 

@@ -114,7 +114,11 @@ def catalog(opened: Catalog) -> Iterator[Catalog]:
 
 
 def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, Any]]:
-    fields = {"name": config.name, "folder": config.folder}
+    fields = {
+        "name": config.name,
+        "folder": config.folder,
+        "licences": list(config.licences),
+    }
     return catalog.rows(STAGE.items, fields)
 
 
@@ -134,6 +138,48 @@ def test_kept_clips_and_mixtures_of_the_folder_are_members(catalog: Catalog) -> 
     catalog.connection.execute("UPDATE lake.kinds SET kept = false WHERE clip_id = 'film-clip'")
     catalog.connection.execute("UPDATE lake.kinds SET task = NULL WHERE clip_id = 'rain-clip'")
     assert members(catalog) == {"read-clip", "mix"}
+
+
+STATED = {"film": "CC0-1.0", "rain": "CC-BY-3.0", "read": "CC0-1.0"}
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (("CC0-1.0", "CC-BY-3.0"), {"film-clip", "rain-clip", "read-clip", "mix"}),
+        # The mixture's ambience is under another licence.
+        (("CC0-1.0",), {"film-clip", "read-clip"}),
+        (("CC-BY-3.0",), {"rain-clip"}),
+        (("cc0-1.0", "unknown"), set()),
+    ],
+    ids=["all", "speech alone", "ambience alone", "another spelling"],
+)
+def test_a_required_licence_leaves_out_what_is_not_under_it(
+    catalog: Catalog, licences: tuple[str, ...], expected: set[str]
+) -> None:
+    catalog.connection.execute("UPDATE lake.mixtures SET ambience_clip_id = 'rain-clip'")
+    for source, licence in STATED.items():
+        update = "UPDATE lake.files SET licence = ? WHERE source_id = ?"
+        catalog.connection.execute(update, [licence, source])
+    config = SnapshotConfig("made", "", licences)
+    assert members(catalog, config) == expected
+    catalog.connection.execute("UPDATE lake.files SET licence = 'unknown'")
+    assert members(catalog, config) == set()
+    assert len(members(catalog, SnapshotConfig("made", ""))) == 4
+
+
+@pytest.mark.parametrize(
+    ("beside", "is_member"),
+    [(None, True), ("unknown", True), ("CC0-1.0", True), ("CC-BY-NC-2.0", False)],
+)
+def test_files_of_equal_bytes_must_not_contradict_each_other(
+    catalog: Catalog, beside: str | None, is_member: bool
+) -> None:
+    catalog.connection.execute("UPDATE lake.files SET licence = 'CC0-1.0'")
+    copy = row("files", uri=ELSEWHERE, source_id="film", licence=beside)
+    catalog.insert("files", [copy])
+    allowed = members(catalog, SnapshotConfig("made", "/archive", ("CC0-1.0",)))
+    assert ("film-clip" in allowed) == is_member
 
 
 def test_a_source_elsewhere_is_a_member_only_while_a_copy_lies_in_the_folder(
