@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 from models.timeline import AUDIO_HZ
 from tasks.align_words import Word
 from tasks.listen import ListenConfig, speech_spans
-from tasks.transcribe import (
-    FLAGS,
-    Heard,
-    TranscribeConfig,
-    flags_of,
-    load_whisper,
-    recognise,
-    transcript_of,
-)
+from tasks.recognise import Heard, Recogniser, load_whisper, recognise
+from tasks.shipped import Shipped, placed_text
+from tasks.transcribe import FLAGS, TranscribeConfig, flags_of, shipped_in, transcript_of
 from tasks.weights import MissingWeight
 
 CONFIG = TranscribeConfig()
@@ -73,15 +67,45 @@ def test_flags_keep_the_order_of_their_list() -> None:
     assert set(flags) <= set(FLAGS)
 
 
+def whole(text: str, heard: Heard) -> Shipped | None:
+    """A text that belongs to the whole clip."""
+    return placed_text(text, True, 0.0, heard.words, SPANS)
+
+
 def test_a_shipped_text_is_preferred_and_judged_by_its_agreement() -> None:
     doubtful = replace(SOUND, avg_logprob=-2.0)
-    row, words = transcript_of(doubtful, "Had he  married a more amiable woman.", SPANS, CONFIG)
+    text = "Had he  married a more amiable woman."
+    row, words = transcript_of(doubtful, whole(text, doubtful), SPANS, CONFIG)
     assert row["text"] == "Had he married a more amiable woman."
     assert row["method"] == "shipped"
     assert row["flags"] == []
     assert [word["position"] for word in words] == list(range(7))
-    other, _ = transcript_of(SOUND, "Something else was read out here", SPANS, CONFIG)
-    assert other["flags"] == ["differs"]
+    wrong = whole("Something else was read out here", SOUND)
+    other, _ = transcript_of(SOUND, wrong, SPANS, CONFIG)
+    assert (other["method"], other["flags"]) == ("shipped", ["differs"])
+
+
+def test_a_passage_that_hardly_agrees_is_not_taken_and_says_so() -> None:
+    guess = placed_text("nothing of the kind but he married", False, 0.0, SOUND.words, SPANS)
+    assert guess is not None
+    row, _ = transcript_of(SOUND, replace(guess, match=0.2), SPANS, CONFIG)
+    assert (row["text"], row["method"], row["flags"]) == (SOUND.text, "whisper", ["differs"])
+
+
+def item_of(**said: object) -> dict[str, object]:
+    """An item of the stage: the middle ten seconds of half a minute."""
+    item = {"start_s": 10.0, "end_s": 20.0, "speech_spans": SPANS, "cues": None}
+    return item | {"transcript": None, "covers_source": False, "source_share": 1 / 3} | said
+
+
+def test_subtitles_come_before_a_text_and_a_text_before_nothing() -> None:
+    cue = {"start_s": 10.0, "end_s": 13.0, "language": "en", "text": "Had he married"}
+    both = item_of(cues=[cue], transcript="had he married a more amiable woman")
+    by_cues = shipped_in(both, SOUND, CONFIG)
+    assert by_cues is not None and by_cues.method == "shipped_cues"
+    by_text = shipped_in(both | {"cues": [cue | {"language": "de"}]}, SOUND, CONFIG)
+    assert by_text is not None and by_text.method == "shipped"
+    assert shipped_in(item_of(cues=[cue | {"language": "de"}]), SOUND, CONFIG) is None
 
 
 REFERENCES = {
@@ -126,7 +150,7 @@ def heard_lines(demo_corpus: Path) -> dict[str, tuple[Heard, list[dict[str, floa
     for name in REFERENCES:
         audio = read_wav(demo_corpus / f"librivox/{name}.wav")
         spans = speech_spans(audio, ListenConfig())
-        lines[name] = (hear(audio, spans, CONFIG), spans, len(audio) / AUDIO_HZ)
+        lines[name] = (hear(audio, spans), spans, len(audio) / AUDIO_HZ)
     return lines
 
 
@@ -157,7 +181,9 @@ def test_a_shipped_librivox_line_is_aligned_where_its_words_were_recognised(
     heard_lines: dict[str, tuple[Heard, list[dict[str, float]], float]],
 ) -> None:
     heard, spans, duration_s = heard_lines["0880"]
-    row, words = transcript_of(heard, REFERENCES["0880"], spans, CONFIG)
+    row, words = transcript_of(
+        heard, placed_text(REFERENCES["0880"], True, 0.0, heard.words, spans), spans, CONFIG
+    )
     assert row["text"] == REFERENCES["0880"]
     assert row["flags"] == []
     young = next(word for word in words if word["word"] == "young")
@@ -171,7 +197,7 @@ def test_recognising_twice_gives_the_same_words(
 ) -> None:
     heard, spans, _ = heard_lines["0930"]
     audio = read_wav(demo_corpus / "librivox/0930.wav")
-    assert recognise(load_whisper("tiny.en", "cpu", "int8"), audio, spans, CONFIG) == heard
+    assert recognise(load_whisper("tiny.en", "cpu", "int8"), audio, spans) == heard
 
 
 def test_a_model_that_cannot_be_had_is_named_with_the_mend() -> None:
@@ -179,8 +205,69 @@ def test_a_model_that_cannot_be_had_is_named_with_the_mend() -> None:
         load_whisper("enormous", "cpu", "int8")
 
 
+@pytest.fixture(scope="module")
+def tiny() -> Recogniser:
+    """The default recogniser."""
+    return load_whisper("tiny.en", "cpu", "int8")
+
+
 @pytest.mark.weights
-def test_words_invented_on_noise_are_flagged_not_deleted() -> None:
+def test_words_invented_on_noise_are_flagged_not_deleted(tiny: Recogniser) -> None:
     noise = np.random.default_rng(0).normal(0, 0.02, 5 * AUDIO_HZ).astype(np.float32)
-    heard = recognise(load_whisper("tiny.en", "cpu", "int8"), noise, [], CONFIG)
+    heard = recognise(tiny, noise, [])
     assert not heard.words or flags_of(heard, [], CONFIG)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["amazon-rainforest", "train", "serenity"])
+def test_words_invented_on_ambience_are_flagged(
+    tiny: Recogniser, demo_corpus: Path, name: str
+) -> None:
+    import soundfile
+
+    sound, rate_hz = soundfile.read(demo_corpus / f"ambience/{name}.ogg", stop=480_000)
+    audio = sound.mean(axis=1)[:: round(rate_hz / AUDIO_HZ)].astype(np.float32)[: 10 * AUDIO_HZ]
+    spans = speech_spans(audio, ListenConfig())
+    heard = recognise(tiny, audio, spans)
+    assert not heard.words or flags_of(heard, spans, CONFIG)
+
+
+@pytest.mark.weights
+def test_a_clip_is_heard_the_same_whatever_was_heard_before_it(
+    tiny: Recogniser, demo_corpus: Path, heard_lines: dict[str, tuple[Heard, list, float]]
+) -> None:
+    for name in ("0930", "0880", "0930"):
+        heard, spans, _ = heard_lines[name]
+        assert recognise(tiny, read_wav(demo_corpus / f"librivox/{name}.wav"), spans) == heard
+
+
+@pytest.mark.weights
+def test_a_long_recording_is_cut_in_a_pause_and_loses_no_line(
+    tiny: Recogniser, demo_corpus: Path
+) -> None:
+    parts, text = [], ""
+    for name, line in list(REFERENCES.items()) * 2:
+        parts += [read_wav(demo_corpus / f"librivox/{name}.wav"), np.zeros(8000, np.float32)]
+        text += f" {line}"
+    audio = np.concatenate(parts)
+    heard = recognise(tiny, audio, speech_spans(audio, ListenConfig()))
+    assert len(audio) > 45 * AUDIO_HZ
+    errors = word_errors(words_for_wer(text), words_for_wer(heard.text))
+    assert errors / len(text.split()) < 0.1
+    times = [time for word in heard.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times)
+    assert heard.words[-1].end_s > len(audio) / AUDIO_HZ - 2
+
+
+@pytest.mark.weights
+def test_the_multilingual_model_names_the_language_itself(demo_corpus: Path) -> None:
+    from tasks.fetch import is_cached
+    from tasks.weights import WEIGHTS
+
+    parts = [weight for name, weight in WEIGHTS.items() if name.startswith("whisper-base/")]
+    if not all(is_cached(part.fetch_spec) for part in parts):
+        pytest.skip("whisper base is not cached: `tasks.weights.locate_whisper('base')` fetches it")
+    audio = read_wav(demo_corpus / "librivox/0930.wav")
+    heard = recognise(load_whisper("base", "cpu", "int8"), audio, [])
+    assert (heard.language, heard.language_score > 0.8) == ("en", True)
+    assert word_errors(words_for_wer(REFERENCES["0930"]), words_for_wer(heard.text)) <= 1
