@@ -240,7 +240,7 @@ def _recognise_piece(
         max_length=min(MAX_TOKENS, len(prompt) + room),
         return_scores=True,
         return_no_speech_prob=True,
-        suppress_tokens=list(get_suppressed_tokens(tokenizer, [-1]) or ()),
+        suppress_tokens=list(get_suppressed_tokens(tokenizer, (-1,)) or ()),
     )[0]
     found = result.sequences_ids[0]
     text = tokenizer.decode(found)
@@ -262,10 +262,11 @@ def _words(
 ) -> list[Word]:
     """Words with times by the decoder's attention on the stretch alone."""
     segment: dict[str, Any] = {"seek": 0, "start": 0.0, "end": duration_s, "tokens": tokens}
+    segments: Any = [[segment]]
     if not any(token < tokenizer.eot for token in tokens):
         return []
     frames = index(duration_s, MEL_HZ)
-    model.add_word_timestamps([[segment]], tokenizer, alone, frames, PREPENDED, APPENDED, 0.0)
+    model.add_word_timestamps(segments, tokenizer, alone, frames, PREPENDED, APPENDED, 0.0)
     return [
         Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
         for word in segment["words"]

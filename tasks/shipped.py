@@ -15,10 +15,15 @@ from tasks.align_words import (
     Word,
     aligned_words,
     match_ratio,
+    matched_places,
     normalised,
     ordered_words,
 )
 
+EDGE_S = 0.75
+"""Subtitles may be this far off: a word so near to the edge of a clip is where it was heard."""
+MIN_COVER = 0.5
+"""Fewer cue words than this share of what was heard: the subtitles leave out what is said here."""
 MATCH, MISS, GAP = 2, -1, -1
 """Scores of a word that agrees, of one that differs, and of one that the other side lacks."""
 
@@ -30,7 +35,8 @@ class Shipped:
     Attributes:
         words: with times from the clip's start.
         method: shipped (a text, aligned) or shipped_cues (subtitles).
-        match: share of the words that were recognised as they are, in order.
+        match: share of the words that were recognised as they are, in order; of a passage, of all
+            that was heard too.
         language: of the subtitles, or None where nothing says it.
         is_certain: belongs to the clip whatever was heard.
     """
@@ -74,20 +80,45 @@ def placed_cues(
     language: str,
     min_match: float,
 ) -> Shipped | None:
-    """The words of a source's cues in a clip; None where no cue in a fitting language lies in it.
+    """The words of a source's cues in a clip; None where they are in another language or too few.
 
-    Words that were recognised in them take the time at which they were heard; the others are
-    interpolated between those, but never leave their cue's time when too few agree.
+    Words that were recognised take the time at which they were heard, and a word near the edge of
+    the clip belongs to it where it was heard; the others share what lies between. Where too few
+    agree, all keep the times of their cues.
     """
-    words, named = cue_words(cues, *window, language)
-    if not words:
+    length_s = window[1] - window[0]
+    wide, named = cue_words(cues, window[0] - EDGE_S, window[1] + EDGE_S, language)
+    near = [Word(w.word, w.start_s - EDGE_S, w.end_s - EDGE_S, None) for w in wide]
+    inside = [place for place, word in enumerate(near) if 0 <= _middle_s(word) < length_s]
+    words = [near[place] for place in inside]
+    if not words or len(words) < MIN_COVER * len(heard):
         return None
-    tokens = [word.word for word in words]
-    match = match_ratio(tokens, heard)
-    if match >= min_match:
+    match = match_ratio([word.word for word in words], heard)
+    if match > 0 and match >= min_match:
+        words = _heard_here(near, inside, heard, length_s)
+        tokens = [word.word for word in words]
         ends: list[Span] = [{"start_s": words[0].start_s, "end_s": words[-1].end_s}]
-        words = ordered_words(aligned_words(tokens, heard, ends), window[1] - window[0])
-    return Shipped(tuple(words), "shipped_cues", match, named or None, is_certain=True)
+        match = match_ratio(tokens, heard)
+        words = aligned_words(tokens, heard, ends)
+    placed = tuple(ordered_words(words, length_s))
+    return Shipped(placed, "shipped_cues", match, named or None, is_certain=True)
+
+
+def _heard_here(
+    near: Sequence[Word], inside: Sequence[int], heard: Sequence[Word], length_s: float
+) -> list[Word]:
+    """The words inside a clip, with those at its edges that were heard in it and no others."""
+    agreeing = matched_places([word.word for word in near], heard)
+    first, last = agreeing[0], agreeing[-1]
+    while len(inside) > 1 and inside[0] < first and _middle_s(near[inside[0]]) < EDGE_S:
+        inside = inside[1:]
+    while len(inside) > 1 and inside[-1] > last and _middle_s(near[inside[-1]]) > length_s - EDGE_S:
+        inside = inside[:-1]
+    return list(near[min(first, inside[0]) : max(last, inside[-1]) + 1])
+
+
+def _middle_s(word: Word) -> float:
+    return (word.start_s + word.end_s) / 2
 
 
 def placed_text(
@@ -109,7 +140,10 @@ def placed_text(
     if not tokens:
         return None
     words = tuple(aligned_words(tokens, heard, spans))
-    return Shipped(words, "shipped", match_ratio(tokens, heard), None, is_certain=covers)
+    match = match_ratio(tokens, heard)
+    if not covers:
+        match *= min(1.0, len(tokens) / len(heard))
+    return Shipped(words, "shipped", match, None, is_certain=covers)
 
 
 def passage(tokens: Sequence[str], heard: Sequence[Word], share: float) -> tuple[int, int]:

@@ -183,15 +183,15 @@ STAGE = Stage(
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
                w.start_s, w.end_s, d.audio16_ref, l.speech_spans,
-               list_filter(f.cues, lambda cue:
-                   cue.end_s > w.start_s AND cue.start_s < w.end_s) AS cues,
-               nullif(trim(f.transcript), '') AS transcript,
+               coalesce(list_filter(f.cues, lambda cue:
+                   cue.end_s > w.start_s AND cue.start_s < w.end_s), []) AS cues,
+               nullif(trim(s.transcript), '') AS transcript,
                w.start_s <= 0.1 AND w.end_s >= d.duration_s - 0.1 AS covers_source,
                w.start_s / d.duration_s AS source_share
         FROM windows w
         JOIN decodes d ON d.source_id = w.source_id
         JOIN sources s ON s.source_id = w.source_id
-        JOIN files f ON f.uri = s.uri AND f.source_id = s.source_id
+        LEFT JOIN files f ON f.uri = s.uri AND f.source_id = s.source_id
         JOIN listens l ON l.clip_id = w.clip_id
         WHERE l.has_speech
     """,

@@ -164,7 +164,7 @@ def measured(name: str, prompts: list[Prompt], hear: Callable[[Prompt], str], sh
 
 def main() -> None:
     """Runs both in one process and prints cost, word errors, ratio and load."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where both packages were unpacked")
     parser.add_argument("--step", type=int, default=1, help="take every n-th prompt")
     parser.add_argument("--model", default="tiny.en")

@@ -68,6 +68,28 @@ def test_a_cue_that_was_not_heard_keeps_its_own_times() -> None:
     assert (placed.method, placed.match) == ("shipped_cues", 0.0)
 
 
+def test_a_cue_word_at_the_edge_of_two_clips_is_where_it_was_heard() -> None:
+    cues = [cue(5, 9.5, "he was not ill"), cue(9.6, 12, "he might have been made amiable")]
+    first = placed_cues(cues, (0.0, 10.0), heard("he was not ill", 5.0), "en", 0.5)
+    second = placed_cues(cues, (10.0, 20.0), heard("he might have been made amiable"), "en", 0.5)
+    assert first and [word.word for word in first.words] == ["he", "was", "not", "ill"]
+    assert second and [w.word for w in second.words] == [
+        "he",
+        "might",
+        "have",
+        "been",
+        "made",
+        "amiable",
+    ]
+    assert second.words[0].start_s == 0.0
+
+
+def test_cues_that_leave_out_most_of_what_is_said_are_not_taken() -> None:
+    assert (
+        placed_cues([cue(1, 2, "yes")], (0, 10), heard("yes I said yes I will"), "en", 0.5) is None
+    )
+
+
 TEXT = "you have one new message press two to hear you have no old message good bye"
 
 
