@@ -2,6 +2,7 @@
 
 from storage.columns import (
     BOOL,
+    CUES,
     DOUBLE,
     DOUBLES,
     INT,
@@ -35,6 +36,13 @@ RIGHTS = (
         "he was not an ill disposed young man",
     ),
 )
+SUBTITLES = optional(
+    "cues",
+    CUES,
+    "Subtitles that came with the file; the language is empty where none is named.",
+    "s",
+    '[{"start_s": 1.0, "end_s": 2.5, "text": "Hello, there", "language": "en"}]',
+)
 
 CLIP_TABLES: tuple[Table, ...] = (
     table(
@@ -54,6 +62,7 @@ CLIP_TABLES: tuple[Table, ...] = (
             "",
             "rain on a tin roof, 2019-05-04",
         ),
+        SUBTITLES,
     ),
     table(
         "sources",
@@ -190,7 +199,13 @@ CLIP_TABLES: tuple[Table, ...] = (
         optional("no_speech_score", DOUBLE, "Probability of no speech.", "0..1", "0.045"),
         optional("compression_ratio", DOUBLE, "Text bytes over gzip bytes.", "ratio", "1.198"),
         C("flags", STRINGS, "Signs of an invented text; empty when none.", "", "[]"),
-        C("method", STRING, "whisper, or shipped (came with the source).", "", "whisper"),
+        C(
+            "method",
+            STRING,
+            "whisper, shipped (a text that came with it), shipped_cues (subtitles).",
+            "",
+            "whisper",
+        ),
         C("model_id", STRING, "Recogniser.", "", "tiny.en"),
     ),
     table(

@@ -28,6 +28,9 @@ VERDICTS = pa.list_(
         ]
     )
 )
+CUES = pa.list_(
+    pa.struct([("start_s", DOUBLE), ("end_s", DOUBLE), ("text", STRING), ("language", STRING)])
+)
 
 
 @dataclass(frozen=True, slots=True)

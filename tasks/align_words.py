@@ -152,8 +152,13 @@ def _is_tight(run: _Run) -> bool:
 
 def match_ratio(tokens: Sequence[str], heard: Sequence[Word]) -> float:
     """Share of the shipped words that were recognised as they are, in order."""
+    return len(matched_places(tokens, heard)) / max(1, len(tokens))
+
+
+def matched_places(tokens: Sequence[str], heard: Sequence[Word]) -> list[int]:
+    """The places of the shipped words that were recognised as they are, in order."""
     blocks = _matcher(tokens, heard).get_matching_blocks()
-    return sum(block.size for block in blocks) / max(1, len(tokens))
+    return [block.b + step for block in blocks for step in range(block.size)]
 
 
 def _matcher(tokens: Sequence[str], heard: Sequence[Word]) -> SequenceMatcher[str]:

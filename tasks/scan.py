@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from storage.columns import CUES
 from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.container import local_path
+from tasks.sidecar import Sidecar, read_sidecars, sidecars_by_stem
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv"
@@ -22,17 +24,20 @@ VIDEO_SUFFIXES = (
 AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wma"
 MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
 MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
-SIDECAR_SUFFIX = ".txt"
 # A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well.
 BELOW_FOLDER = """(starts_with(uri, $folder || '/')
     OR starts_with(uri, 'file://' || replace(url_encode($folder), '%2F', '/') || '/'))"""
 FORGOTTEN = "(SELECT list(source_id) FROM tombstones) AS _forgotten"
+# What only its sidecar or the manifest says otherwise is not read again.
+KNOWN = """(SELECT any_value(f.source_id) FROM files f WHERE f.uri = listing.uri
+    AND f.size_bytes = listing.size_bytes AND f.mtime_ns = listing.mtime_ns) AS _known"""
 LISTING = pa.schema(
     [
         ("uri", pa.string()),
         ("size_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
         *((name, pa.string()) for name in MANIFEST_COLUMNS),
+        ("cues", CUES),
     ]
 )
 
@@ -61,14 +66,16 @@ class ScanConfig:
 def list_folder(config: ScanConfig) -> pa.Table:
     """The media files below a folder with what the manifest says of them, ordered by path.
 
-    A text file of the same name beside a media file is its transcript unless the manifest has one.
+    Subtitles and texts of the same name beside a media file, also with a language such as
+    `film.de.srt`, are its transcript unless the manifest has one.
     Links are followed to files but not out of the folder. Raises NotADirectoryError where the
     folder is missing, FileNotFoundError for one of `files` that is, ManifestError for a manifest
     that cannot be read, and ValueError for a folder whose name is not UTF-8.
     """
     if config.files:
         paths = [Path(local_path(file)) for file in sorted(set(config.files))]
-        rows = [_listed(path, path.parent, {}) for path in paths]
+        beside = {folder: _sidecars(folder) for folder in {path.parent for path in paths}}
+        rows = [_listed(path, path.parent, {}, beside[path.parent]) for path in paths]
         return pa.Table.from_pylist(rows, schema=LISTING)
     root = Path(config.folder)
     if not root.is_dir():
@@ -79,11 +86,12 @@ def list_folder(config: ScanConfig) -> pa.Table:
     manifest = read_manifest(root, config.manifest)
     rows = []
     for folder, _, names in os.walk(root):
+        beside = sidecars_by_stem(names)
         for name in names:
             path = Path(folder) / name
             if path.suffix.lower() in MEDIA_SUFFIXES and _stays_inside(path, root):
                 with suppress(FileNotFoundError):  # it was removed since its folder was read
-                    rows.append(_listed(path, root, manifest.get(str(path), {})))
+                    rows.append(_listed(path, root, manifest.get(str(path), {}), beside))
     if not rows:
         # An archive whose disk is not mounted is an empty folder; taking it for one whose files
         # were all removed would drop everything that was made of them.
@@ -109,18 +117,27 @@ def _stays_inside(path: Path, root: Path) -> bool:
     return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def _listed(path: Path, root: Path, said: dict[str, str]) -> dict[str, Any]:
+def _sidecars(folder: Path) -> dict[str, list[Sidecar]]:
+    return sidecars_by_stem(os.listdir(folder)) if folder.is_dir() else {}
+
+
+def _listed(
+    path: Path, root: Path, said: dict[str, str], beside: dict[str, list[Sidecar]]
+) -> dict[str, Any]:
     facts = os.stat(path) if path.exists() else os.lstat(path)
-    sidecar = path.with_suffix(SIDECAR_SUFFIX)
-    transcript = said.get("transcript")
-    if not transcript and sidecar.is_file() and _stays_inside(sidecar, root):
-        transcript = " ".join(sidecar.read_text("utf-8", errors="replace").split())
-    row = {name: said.get(name) or None for name in MANIFEST_COLUMNS}
+    row: dict[str, Any] = {name: said.get(name) or None for name in MANIFEST_COLUMNS}
+    if not row["transcript"]:
+        sidecars = [
+            sidecar
+            for sidecar in beside.get(path.stem, ())
+            if (path.parent / sidecar.name).is_file()
+            and _stays_inside(path.parent / sidecar.name, root)
+        ]
+        row |= read_sidecars(path.parent, sidecars)
     return row | {
         "uri": uri_of(path),
         "size_bytes": facts.st_size if stat.S_ISREG(facts.st_mode) else -1,
         "mtime_ns": facts.st_mtime_ns,
-        "transcript": transcript or None,
     }
 
 
@@ -160,7 +177,9 @@ def scan_file(item: dict[str, Any]) -> Rows:
     try:
         before = path.stat()
         # What became a pipe since it was listed would block its reader.
-        source_id = sha256_file(path) if stat.S_ISREG(before.st_mode) else ""
+        source_id = item.get("_known") or ""
+        if not source_id and stat.S_ISREG(before.st_mode):
+            source_id = sha256_file(path)
         after = path.stat()
     except FileNotFoundError:
         raise Rejected("missing", f"{path}: gone since it was listed; build again") from None
@@ -172,21 +191,23 @@ def scan_file(item: dict[str, Any]) -> Rows:
     if source_id in (item.get("_forgotten") or ()):
         raise Rejected("forgotten", f"{path}: its content was taken down; remove the file")
     row = {name: item[name] for name in ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS)}
+    row["cues"] = item["cues"]
     return {"files": [row | {"source_id": source_id}]}
 
 
 STAGE = Stage(
     name="scan",
     title="hash files",
-    version=1,
+    version=2,
     config=ScanConfig,
     # Files of other folders in the same workspace stay: their rows are items as they stand.
     items=f"""
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN} FROM listing
+               cues, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
+        FROM listing
         UNION ALL
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               size_bytes / 1e6 AS cost_s, {FORGOTTEN}
+               cues, size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known
         FROM files WHERE (len($files) > 0 OR NOT {BELOW_FOLDER})
         AND uri NOT IN (SELECT uri FROM listing)
     """,

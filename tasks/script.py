@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 CUE = re.compile(
-    r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})"
+    r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 )
+UNSPOKEN = re.compile(r"\d+$|WEBVTT|NOTE\b|STYLE\b|REGION\b|X-TIMESTAMP-MAP|$")
 TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 WEBVTT = "WEBVTT"
 SUFFIXES = (".srt", ".vtt", ".txt")
@@ -33,7 +34,7 @@ def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
     In SubRip and WebVTT each cue's words share the cue's time in proportion to their letters;
     plain text is spread over the whole duration. Cues beyond the duration are cut off.
     """
-    cues = _cues(script)
+    cues = cues_of(script)
     if not cues and not script.startswith(WEBVTT):
         cues = [(0.0, duration_s, script)]
     words: list[dict[str, Any]] = []
@@ -50,16 +51,27 @@ def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
     return words
 
 
-def _cues(script: str) -> list[tuple[float, float, str]]:
+def cues_of(script: str) -> list[tuple[float, float, str]]:
+    """The cues of SubRip or WebVTT text as (start_s, end_s, text), in the file's order.
+
+    Times may have a comma or a point. Numbers, names of cues, settings behind the times, and blocks
+    of notes and styles are no text; a blank line inside a cue does not end it.
+    """
     cues: list[tuple[float, float, str]] = []
-    for block in re.split(r"\n\s*\n", script.replace("\r\n", "\n")):
-        if match := CUE.search(block):
-            lines = block[match.end() :].split("\n", 1)
-            text = lines[1] if len(lines) > 1 else ""
-            cues.append((_seconds(match.groups()[:4]), _seconds(match.groups()[4:]), text))
+    for block in re.split(r"\n\s*\n", script.replace("\r\n", "\n").replace("\r", "\n")):
+        found = list(CUE.finditer(block))
+        if not found and cues and not UNSPOKEN.match(block.strip()):
+            start_s, end_s, text = cues.pop()
+            cues.append((start_s, end_s, f"{text}\n{block}"))
+        for match, after in pairwise([*found, None]):
+            assert match is not None
+            said = block[match.end() : after.start() if after else None].partition("\n")[2]
+            if after is not None:
+                said = re.sub(r"\n\d+\s*$", "", said.rstrip("\n"))
+            cues.append((_seconds(match.groups()[:4]), _seconds(match.groups()[4:]), said))
     return cues
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, millis = (int(part or 0) for part in parts)
-    return hours * 3600 + minutes * 60 + seconds + millis / 1000
+    hours, minutes, seconds = (int(part or 0) for part in parts[:3])
+    return hours * 3600 + minutes * 60 + seconds + int((parts[3] or "0").ljust(3, "0")) / 1000

