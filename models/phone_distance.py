@@ -25,6 +25,7 @@ _RELATED = {
     frozenset(pair)
     for pair in (
         ("stop", "affricate"), ("fricative", "affricate"), ("stop", "tap"), ("tap", "approximant"),
+        ("fricative", "approximant"),
     )
 }  # fmt: skip
 # Vowels: height and backness.

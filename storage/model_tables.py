@@ -81,6 +81,9 @@ MODEL_TABLES: tuple[Table, ...] = (
             "",
             '["shards/dataset/e9be61f4ac4c….parquet"]',
         ),
+        optional(
+            "phoneme_table", STRING, "Id table of the phonemes: hash of it.", "", "a871178691a1"
+        ),
     ),
     table(
         "dataset_items",

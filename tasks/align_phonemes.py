@@ -14,7 +14,7 @@ import functools
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from models.phone_distance import matched
 from models.timeline import AUDIO_HZ
 from tasks.espeak import Phoneme
 from tasks.weights import fingerprint, locate
+
+if TYPE_CHECKING:
+    from pocketsphinx import AlignmentEntry, Decoder
 
 Pronunciation = str
 """ARPAbet phones without stress and with single spaces: "HH EH L OW"."""
@@ -35,7 +38,7 @@ begin every 10 ms, and the border is halfway between the middles of the two wind
 NATS = 1024 * math.log(1.0001)
 """A unit of PocketSphinx's scores: logarithms to the base of 1.0001, shifted right by ten bits."""
 BEAMS = dict.fromkeys(("beam", "pbeam", "wbeam"), 1e-200)
-"""Wider than PocketSphinx's own, which lose the only path in noise; one text costs little search."""
+"""Wider than PocketSphinx's own, which lose the only path in noise; one text is little search."""
 PAD_FRAMES = 20
 """Silence that is put around the clip, so that a word cut by its edge still has an end."""
 WEIGHTS = ("cmudict", "acoustic_model_en")
@@ -101,13 +104,13 @@ def force_align(
     return found if len(found) == len(words) else None
 
 
-def _decode(decoder, pcm: bytes) -> None:
+def _decode(decoder: "Decoder", pcm: bytes) -> None:
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
 
 
-def _heard(phone, duration_s: float) -> HeardPhone:
+def _heard(phone: "AlignmentEntry", duration_s: float) -> HeardPhone:
     start, end = (
         min(max((frame - PAD_FRAMES) * FRAME_S + EDGE_S, 0.0), duration_s)
         for frame in (phone.start, phone.start + phone.duration)

@@ -121,7 +121,7 @@ def main(flite: str) -> None:
             path = Path(folder) / "said.wav"
             truth = spoken(flite, voice, text, path)
             audio, _ = soundfile.read(path, dtype="float32")
-            audio = np.concatenate([audio, np.zeros(1600, np.float32)])
+            audio = np.pad(audio, (0, 1600)).astype(np.float32)
             spans = speech_spans(audio, ListenConfig())
             config = TranscribeConfig()
             heard = recognise(whisper, audio, spans, config)

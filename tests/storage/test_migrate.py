@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "61841639c844")
+SCHEMA = (2, "3203d1bd975b")
 
 
 @pytest.mark.parametrize("read_only", [False, True])
