@@ -299,7 +299,7 @@ def _mux(
 STAGE = Stage(
     name="sonify",
     title="generate soundtracks",
-    version=1,
+    version=2,
     config=SonifyConfig,
     items="""
         WITH model AS (

@@ -273,7 +273,7 @@ def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: f
 STAGE = Stage(
     name="train",
     title="train the model",
-    version=1,
+    version=2,
     config=TrainConfig,
     items="""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
