@@ -192,17 +192,23 @@ def _summarise(
     workspace: Workspace, name: str, ran: bool, as_json: bool, page: Path | None
 ) -> None:
     from tasks.report_data import EXAMPLE_QUERIES
+    from tasks.report_speech import phoneme_warnings
 
     order = {stage.name: place for place, stage in enumerate(ALL)}
     rows = _asked(workspace, queries.stage_progress)
     rows.sort(key=lambda row: order[row["stage"]])
+    with Catalog(workspace, read_only=True) as catalog:
+        warnings = phoneme_warnings(catalog)
     if as_json:
         report = str(page) if page else None
-        console.say_json({"ran": ran, "dataset": name, "summary": rows, "report": report})
+        console.say_json(
+            {"ran": ran, "dataset": name, "summary": rows, "warnings": warnings, "report": report}
+        )
         return
     console.say_rows(rows, title=f"{name}: what each stage has finished")
     rejected = sum(row["rejected"] for row in rows)
     console.say_lines([f"{rejected} items rejected; `talkies catalog rejects` says why."])
+    console.say_lines(warnings)
     if page is None:
         return
     console.say_lines([f"\nReport: {page}", "\nThree questions to the catalog:"])

@@ -1,9 +1,14 @@
 """Phonemes as numbers: one versioned list of IPA symbols, and their ids on the 25 Hz latent grid.
 
 The inventory holds what espeak-ng says in American English (en-us); 10,500 CMUdict words showed no
-other symbol. Stress, length and tie marks are taken off: the grid says how long sounds last.
+other symbol. Stress, length and tie marks are taken off: the grid says how long sounds last. It
+covers the 69 ARPAbet phones of VSSFlow by `models.arpabet`.
+
+An id never changes its meaning: new symbols are appended. Datasets and models carry `TABLE_ID`, and
+one of another table is refused.
 """
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 
@@ -11,9 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.timeline import LATENT_HZ, count, index
-
-INVENTORY_VERSION = 1
-"""Raised whenever an id changes its meaning; a trained model knows one version only."""
 
 NONE_ID = 0
 """Nothing is said."""
@@ -30,7 +32,7 @@ _SYMBOLS = (
     "æ ð ŋ ɐ ɑ ɔ ɔɪ ə ɚ ɛ ɜ ɡ ɪ ɬ ɹ ɾ ʃ ʊ ʌ ʒ ʔ θ ᵻ"
 )
 INVENTORY = tuple(_SYMBOLS.split())
-"""Every symbol, in order of code points; ids begin at 3."""
+"""Every symbol in the order of its id, from 3 on; another is appended, never put between."""
 
 INVENTORY_SIZE = 3 + len(INVENTORY)
 """Number of ids, as an embedding needs it."""
@@ -40,6 +42,17 @@ _PAUSES = frozenset({PAUSE, "sp", "|", "_"})
 _MARKS = frozenset("ˈˌːˑ'ˑ͜͡‿.")
 _SAME = {"g": "ɡ", "ɝ": "ɚ", "ɫ": "l"}
 _LONGEST = max(len(symbol) for symbol in INVENTORY)
+
+
+def table_id(inventory: Sequence[str] = INVENTORY) -> str:
+    """The hash of an id table: its symbols in order, and how others are written as one of them."""
+    same = sorted(f"{left}={right}" for left, right in _SAME.items())
+    lines = [*inventory, "", *sorted(_PAUSES), "", *sorted(_MARKS), "", *same]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+TABLE_ID = table_id()
+"""The version of the table in use."""
 
 
 def normalise(symbol: str) -> str:

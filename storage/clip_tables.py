@@ -221,7 +221,7 @@ CLIP_TABLES: tuple[Table, ...] = (
     ),
     table(
         "phonemes",
-        "A phoneme with its times.",
+        "A phoneme with its times, which may correct those of its word.",
         "clip_id position",
         CLIP,
         C("position", INT, "Place in the clip, from 0.", "", "3"),
@@ -230,8 +230,35 @@ CLIP_TABLES: tuple[Table, ...] = (
         C("start_s", DOUBLE, "Start relative to the clip.", "s", "1.2919"),
         C("end_s", DOUBLE, "End relative to the clip.", "s", "1.46"),
         C("stressed", BOOL, "Carries primary or secondary stress.", "", "true"),
-        C("method", STRING, "How the times were found.", "", "proportional"),
+        C(
+            "method",
+            STRING,
+            "How the times were found: aligned with the sound, or proportional inside the word: "
+            "proportional (no aligner for the language), proportional_word (the aligner put this "
+            "word too far away), proportional_clip (the text does not fit the sound).",
+            "",
+            "aligned",
+        ),
         C("model_id", STRING, "Phonemizer and voice.", "", "espeak-ng/en-us"),
+        optional(
+            "spoken_position", INT, "Place of the spoken word in its written one, from 0.", "", "0"
+        ),
+        optional("spoken", STRING, "Spoken word: five and dollars for $5.", "", "dollars"),
+        optional(
+            "score",
+            DOUBLE,
+            "Log-likelihood per 10 ms below the best state open; NULL where not aligned.",
+            "nat",
+            "-0.72",
+        ),
+        optional("in_table", BOOL, "The id table holds it; else the id is unknown.", "", "true"),
+        optional(
+            "in_dictionary",
+            BOOL,
+            "The spoken word stands in CMUdict; NULL but for English.",
+            "",
+            "true",
+        ),
     ),
     table(
         "features",

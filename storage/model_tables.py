@@ -88,6 +88,9 @@ MODEL_TABLES: tuple[Table, ...] = (
             "",
             '["CC-BY-3.0", "CC0-1.0"]',
         ),
+        optional(
+            "phoneme_table", STRING, "Id table of the phonemes: hash of it.", "", "a871178691a1"
+        ),
     ),
     table(
         "dataset_items",

@@ -13,6 +13,7 @@ class Past:
     Attributes:
         known: the version's snapshot is still kept; otherwise everything else is empty.
         codec: codec of the version.
+        phoneme_table: id table of the version's phonemes; None where it was not recorded.
         clips: clip or mixture id → its labels, texts and hashes of features; None where missing.
         mixtures: mix id → its parents.
         sources: source id → uri.
@@ -21,6 +22,7 @@ class Past:
 
     known: bool
     codec: str
+    phoneme_table: str | None
     clips: dict[str, dict[str, Any]] = field(default_factory=dict)
     mixtures: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -31,7 +33,7 @@ def past_of(catalog: Catalog, dataset: dict[str, Any], ids: list[str]) -> Past:
     """What the tables said of the items in the snapshot that a `datasets` row pins."""
     snapshot = int(dataset["catalog_snapshot"])
     known = catalog.value("SELECT count(*) FROM lake.snapshots() WHERE snapshot_id = ?", [snapshot])
-    past = Past(bool(known), dataset["codec_id"])
+    past = Past(bool(known), dataset["codec_id"], dataset["phoneme_table"])
     if known:
         at = f"AT (VERSION => {snapshot})"
         mixtures = catalog.rows(

@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     "phonemes": "the phonemes changed",
     "features": "a feature came, went or changed",
     "codec": "another codec",
+    "phoneme_table": "another table of phoneme ids",
     "split": "the split changed",
     "recipe": "the mixture has another partner, level or setting",
     "selection": "the dataset's own selection changed",
@@ -185,7 +186,7 @@ def _mixture_reasons(mix_id: str, before: Past, after: Past) -> Iterator[Reason]
     yield from inherited
     if was and now:
         yield from _compared(before.clips[mix_id], after.clips[mix_id])
-        yield from _codec(before, after)
+        yield from _shared(before, after)
     elif not inherited:
         yield Reason("recipe")
 
@@ -217,7 +218,7 @@ def _clip_reasons(
                 yield Reason("split", f"{was['split']} → {now['split']}")
         else:
             yield from _compared(was, now)
-            yield from _codec(before, after)
+            yield from _shared(before, after)
 
 
 def _appeared(source_id: str, before: Past, after: Past) -> Reason:
@@ -256,9 +257,11 @@ def _compared(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Reason
             yield Reason("features", f"{extractor} {_step(old and old[:8], new and new[:8])}")
 
 
-def _codec(before: Past, after: Past) -> Iterator[Reason]:
+def _shared(before: Past, after: Past) -> Iterator[Reason]:
     if before.codec != after.codec:
         yield Reason("codec", _step(before.codec[:8], after.codec[:8]))
+    if before.phoneme_table != after.phoneme_table:
+        yield Reason("phoneme_table", _step(before.phoneme_table, after.phoneme_table))
 
 
 def _step(old: Any, new: Any) -> str:

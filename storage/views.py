@@ -203,6 +203,80 @@ VIEW_LIST: tuple[View, ...] = (
         C("score", DOUBLE, "Of its best match in the group.", "0..1", "0.9412"),
     ),
     view(
+        "spoken_words",
+        "A spoken word with its times: one row, or several for a written word such as $5.",
+        "SELECT clip_id, word, spoken, start_s FROM spoken_words WHERE word <> spoken ORDER BY ALL",
+        """SELECT p.clip_id, p.word_position, p.spoken_position, w.word, p.spoken,
+                  string_agg(p.phoneme, '' ORDER BY p.position) AS ipa, min(p.start_s) AS start_s,
+                  max(p.end_s) AS end_s, p.method, p.in_dictionary
+           FROM phonemes p
+           JOIN words w ON w.clip_id = p.clip_id AND w.position = p.word_position
+           GROUP BY ALL ORDER BY ALL""",
+        *of("phonemes", "clip_id", "word_position", "spoken_position"),
+        *of("words", "word"),
+        *of("phonemes", "spoken"),
+        C("ipa", STRING, "Its phonemes in one string.", "", "dɑːlɚz"),
+        *of("phonemes", "start_s", "end_s", "method", "in_dictionary"),
+    ),
+    view(
+        "alignments",
+        "How many phonemes of a clip have times from the sound; flagged where some have not.",
+        "SELECT clip_id, flag FROM alignments WHERE flag = 'proportional_clip' ORDER BY clip_id",
+        """SELECT p.clip_id, t.language, count(*) AS phonemes,
+                  count(*) FILTER (p.method = 'aligned') AS aligned,
+                  avg(p.score) AS mean_score,
+                  min(p.method) FILTER (p.method ^@ 'proportional_') AS flag
+           FROM phonemes p JOIN transcripts t USING (clip_id)
+           GROUP BY p.clip_id, t.language ORDER BY p.clip_id""",
+        *of("phonemes", "clip_id"),
+        *of("transcripts", "language"),
+        C("phonemes", LONG, "Phonemes of the clip.", "", "76"),
+        C("aligned", LONG, "Those with times from the sound.", "", "70"),
+        optional("mean_score", DOUBLE, "Mean of their scores.", "nat", "-1.2"),
+        optional(
+            "flag",
+            STRING,
+            "proportional_word or proportional_clip where the aligner failed; else NULL.",
+            "",
+            "proportional_word",
+        ),
+    ),
+    view(
+        "phoneme_inventory",
+        "A symbol that is spoken in a language, how often, and whether the id table holds it.",
+        "SELECT language, phoneme, spoken, example FROM phoneme_inventory "
+        "WHERE NOT in_table ORDER BY spoken DESC, language, phoneme",
+        """SELECT t.language, p.phoneme, p.in_table, count(*) AS spoken,
+                  count(DISTINCT p.clip_id) AS clips, min(w.word) AS example,
+                  arg_min(p.clip_id, (w.word, p.clip_id)) AS example_clip_id
+           FROM phonemes p
+           JOIN transcripts t USING (clip_id)
+           JOIN words w ON w.clip_id = p.clip_id AND w.position = p.word_position
+           GROUP BY t.language, p.phoneme, p.in_table
+           ORDER BY t.language, spoken DESC, p.phoneme""",
+        *of("transcripts", "language"),
+        *of("phonemes", "phoneme", "in_table"),
+        C("spoken", LONG, "How often it is spoken.", "", "19"),
+        C("clips", LONG, "Clips that it is spoken in.", "", "5"),
+        C("example", STRING, "A word with it.", "", "negotiations,"),
+        C("example_clip_id", STRING, "A clip with that word.", "", "3536e86549a6…"),
+    ),
+    view(
+        "words_outside_dictionary",
+        "A spoken word that CMUdict lacks, with what espeak-ng makes of it.",
+        "SELECT spoken, ipa, times FROM words_outside_dictionary ORDER BY times DESC, spoken",
+        """SELECT t.language, lower(s.spoken) AS spoken, min(s.ipa) AS ipa, count(*) AS times,
+                  min(s.clip_id) AS example_clip_id
+           FROM spoken_words s JOIN transcripts t USING (clip_id)
+           WHERE NOT s.in_dictionary
+           GROUP BY t.language, lower(s.spoken) ORDER BY t.language, times DESC, spoken""",
+        *of("transcripts", "language"),
+        C("spoken", STRING, "The word in lower case.", "", "dashwood"),
+        C("ipa", STRING, "Its phonemes in one string.", "", "dæʃwʊd"),
+        C("times", LONG, "How often it is spoken.", "", "1"),
+        C("example_clip_id", STRING, "A clip with it.", "", "3536e86549a6…"),
+    ),
+    view(
         "drop_reasons",
         "Clips and hours that no dataset takes, by kind and by the first gate that they failed.",
         "SELECT drop_reason, sum(clips) AS clips FROM drop_reasons GROUP BY ALL ORDER BY ALL",

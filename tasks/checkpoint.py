@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.phoneme_ids import TABLE_ID
 from storage.ids import canonical_json, hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.workspace import Workspace
@@ -43,7 +44,11 @@ def save_checkpoint(
     for name, module in ((WEIGHTS, model), (CODEC, codec)):
         state = {key: value.detach().contiguous() for key, value in module.state_dict().items()}
         save_file(state, folder / name)
-    card = card | {"format": FORMAT, "model": dataclasses.asdict(model.config)}
+    card = card | {
+        "format": FORMAT,
+        "model": dataclasses.asdict(model.config),
+        "phoneme_table": TABLE_ID,
+    }
     card["sha256"] = {name: sha256_file(folder / name) for name in (WEIGHTS, CODEC)}
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
     checkpoint_id = _id_of(card)
@@ -64,8 +69,8 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """The model, codec and card of a checkpoint folder, with hashes checked.
 
     Raises FileNotFoundError naming a missing file, ValueError for a card that this version cannot
-    read, and Rejected("content_hash") where weights, or a card whose `checkpoint_id` is given, were
-    changed after they were written.
+    read, Rejected("content_hash") where weights, or a card whose `checkpoint_id` is given, were
+    changed after they were written, and Rejected("phoneme_table") for a model of other phoneme ids.
     """
     from safetensors.torch import load_file
 
@@ -83,7 +88,19 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
             raise Rejected("content_hash", f"checkpoint {folder}: {name} was changed")
     if checkpoint_id and checkpoint_id != _id_of(card):
         raise Rejected("content_hash", f"checkpoint {folder}: {CARD} was changed")
+    require_table(card.get("phoneme_table"), f"checkpoint {folder}")
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     codec = MelPCA.from_state(load_file(folder / CODEC))
     return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card)
+
+
+def require_table(table: str | None, owner: str) -> None:
+    """Raises Rejected("phoneme_table") where something's phoneme ids are not of this table."""
+    if table != TABLE_ID:
+        raise Rejected(
+            "phoneme_table",
+            f"{owner}: its phoneme ids are of table {table or 'unknown'}, and this talkies writes "
+            f"table {TABLE_ID}; build the dataset and train again, or use the talkies that made it",
+            {"table": table, "this_table": TABLE_ID},
+        )

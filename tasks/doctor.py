@@ -27,6 +27,7 @@ PACKAGES = {
     "faster-whisper": "1.2.",
     "phonemizer": "3.4.",
     "espeakng-loader": "",
+    "pocketsphinx": "5.1.",
     "audiomentations": "0.43.",
 }
 NEEDED_GIB = 2.0
@@ -90,7 +91,11 @@ def _weights() -> Iterator[Check]:
     for weight in missing:
         yield Check("weights", "missing", str(weight), "run `.venv/bin/python -m tasks.corpus`")
     if not missing:
-        yield Check("weights", "ok", "Whisper, VAD, YAMNet, EfficientNet-Lite0, espeak-ng data")
+        yield Check(
+            "weights",
+            "ok",
+            "Whisper, VAD, YAMNet, EfficientNet-Lite0, espeak-ng, CMUdict and its aligner",
+        )
 
 
 def _disk(workspace: Workspace) -> Iterator[Check]:

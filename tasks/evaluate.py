@@ -11,7 +11,7 @@ from models.timeline import AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.batches import Sample, collate
-from tasks.checkpoint import Checkpoint, load_checkpoint
+from tasks.checkpoint import Checkpoint, load_checkpoint, require_table
 from tasks.media import read_audio
 from tasks.snapshot import read_samples
 
@@ -48,6 +48,7 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
     """The rows of one checkpoint: each metric a task and split, with a bootstrap interval."""
     folder = Workspace.at(out.workspace).path(item["ref"])
     checkpoint = load_checkpoint(folder, item["item_id"])
+    require_table(item["phoneme_table"], f"the dataset of checkpoint {item['item_id']}")
     values: dict[tuple[str, str, str, str], list[float]] = {}
 
     def note(metric: str, unit: str, task: str, split: str, value: float) -> None:
@@ -142,7 +143,8 @@ STAGE = Stage(
     version=2,
     config=EvaluateConfig,
     items="""
-        SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.hours * 3600 AS cost_s,
+        SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
+               d.hours * 3600 AS cost_s,
                (SELECT list(struct_pack(task := i.task, split := i.split,
                                         audio_ref := de.audio16_ref, start_s := w.start_s,
                                         end_s := w.end_s) ORDER BY i.item_id)

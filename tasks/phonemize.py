@@ -1,75 +1,43 @@
 """How a transcript sounds: IPA phonemes by espeak-ng, each with times inside its word.
 
-espeak-ng has no times, so phonemes share their word's time in proportion to typical lengths
-(method "proportional"). Words are spoken together where possible, because the neighbours matter
-("a" alone is the letter's name), and apart where espeak-ng merges ("of the") or expands ("25").
+The text is spelled out first (`tasks.spell_out`). English is then aligned with the sound
+(`tasks.align_phonemes`); elsewhere, and where the alignment can not be trusted, the phonemes of a
+word share its time in proportion to typical lengths. The column `method` says which, and why:
+
+- `aligned`: the aligner found the word, and its times are the aligner's. They may differ from the
+  transcript's by `max_shift_s` at most; a word whose times the transcript itself only guessed may
+  move further.
+- `proportional`: the language has no aligner, or `align` is off.
+- `proportional_word`: the aligner put this word too far away, or it does not fit there.
+- `proportional_clip`: the clip's text does not fit its sound.
 """
 
 import functools
 import itertools
-import logging
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 
-from pydantic import Field
-
-from models.phoneme_ids import INVENTORY, normalise
+from models.phoneme_ids import TABLE_ID, UNKNOWN_ID, phoneme_id, split
+from models.timeline import AUDIO_HZ
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.weights import fingerprint, locate
+from tasks import align_phonemes
+from tasks.align_phonemes import force_align, load_cmudict
+from tasks.espeak import Speak, phonemes_of, pronounced, speak, voice_of
+from tasks.media import read_audio
+from tasks.phoneme_times import (
+    ALIGNED,
+    PROPORTIONAL,
+    Align,
+    PhonemizeConfig,
+    Token,
+    aligned,
+    proportional,
+)
+from tasks.spell_out import spell_out
+from tasks.weights import fingerprint
 
-if TYPE_CHECKING:
-    from phonemizer.backend import EspeakBackend
-
-METHOD = "proportional"
-STRESS_MARKS = "ˈˌ"
-SYLLABIC_MARK = "\N{COMBINING VERTICAL LINE BELOW}"
-VOWELS = frozenset("aeiouyæøœɐɑɒɔɘəɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵻᵿ")
-ATTACHED_CATEGORIES = frozenset({"Mn", "Lm", "Sk", "Nd"})
-"""Unicode categories of diacritics, length and aspiration marks, and tones."""
-VOICES: dict[str, str] = {
-    "en": "en-us",
-    "fr": "fr-fr",
-    "zh": "cmn",
-    "no": "nb",
-    "nn": "nb",
-}
-"""Whisper's language codes whose espeak-ng voice has another name."""
-
-Phone = str
-"""One phone as espeak-ng writes it, with its stress mark: "ˈɔːɹ"."""
-Speak = Callable[[str], tuple[tuple[Phone, ...], ...]]
-"""Says a text: its words, each a tuple of phones."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhonemizeConfig:
-    """The voice, and how a word's time is shared.
-
-    The default weights follow Klatt (J. Acoust. Soc. Am. 59, 1976): in connected English a stressed
-    vowel lasts about 130 ms, an unstressed vowel or a consonant about 70 ms.
-    """
-
-    english_voice: str = "en-us"
-    """espeak-ng voice for English."""
-    consonant_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Share of a consonant."""
-    vowel_weight: Annotated[float, Field(gt=0)] = 1.2
-    """Share of an unstressed vowel."""
-    stressed_vowel_weight: Annotated[float, Field(gt=0)] = 1.9
-    """Share of a vowel with primary or secondary stress."""
-    long_vowel_bonus: Annotated[float, Field(ge=0)] = 0.4
-    """Added to the share of a long vowel or diphthong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Phoneme:
-    """One IPA symbol of a word."""
-
-    symbol: str
-    stressed: bool
+ALIGNED_LANGUAGE = "en"
 
 
 def phonemize_shard(shard: ShardRef, out: ShardTarget, config: PhonemizeConfig) -> ShardResult:
@@ -77,191 +45,114 @@ def phonemize_shard(shard: ShardRef, out: ShardTarget, config: PhonemizeConfig) 
 
     def one_item(item: dict[str, Any]) -> Rows:
         clip_id, language = item["item_id"], item["language"]
-        voice = voice_of(language, config)
+        voice = voice_of(language, config.english_voice)
         if voice is None:
             raise Rejected(
                 "no_phonemes",
                 f"clip {clip_id}: espeak-ng has no voice for language {language!r}; "
                 "set transcribe.language if it was detected wrongly",
             )
-        rows = phoneme_rows(item["words"], functools.partial(speak, voice), config)
+        align = None
+        if item["audio16_ref"] is not None:
+            audio = read_audio(
+                out.workspace, item["audio16_ref"], item["start_s"], item["end_s"], AUDIO_HZ
+            )
+            align = functools.partial(force_align, audio[0])
+        said = functools.partial(speak, voice)
+        rows = phoneme_rows(item["words"], said, config, language, align)
         if not rows:
             raise Rejected("no_phonemes", f"clip {clip_id}: no word can be pronounced by {voice}")
         model_id = f"espeak-ng/{voice}"
-        return {
-            "phonemes": [
-                {"clip_id": clip_id, "method": METHOD, "model_id": model_id, **row} for row in rows
-            ]
-        }
+        return {"phonemes": [{"clip_id": clip_id, "model_id": model_id, **row} for row in rows]}
 
     return run_items(shard, out, one_item)
 
 
 def phoneme_rows(
-    words: Sequence[dict[str, Any]], speak_text: Speak, config: PhonemizeConfig
+    words: Sequence[dict[str, Any]],
+    speak_text: Speak,
+    config: PhonemizeConfig,
+    language: str = ALIGNED_LANGUAGE,
+    align: Align | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of `phonemes` for a clip's rows of `words`, without clip_id, method and model_id.
+    """Rows of `phonemes` for a clip's rows of `words`, without clip_id and model_id.
 
-    The phonemes of a word tile its time exactly. A word that is not spoken, such as a dash, has
-    none.
+    Phonemes never overlap, and those of a spoken word tile its time. A word that is not spoken,
+    such as a dash, has none. Without `align` all times are proportional.
     """
+    tokens = spoken_tokens(words, speak_text, language)
+    found, otherwise = (
+        ({}, PROPORTIONAL) if align is None else aligned(tokens, words, align, config)
+    )
+    in_dictionary = load_cmudict() if language == ALIGNED_LANGUAGE else None
     rows: list[dict[str, Any]] = []
-    spoken = pronounced([word["word"] for word in words], speak_text)
-    for word, phones in zip(words, spoken, strict=True):
-        phonemes = [phoneme for phone in phones for phoneme in phonemes_of(phone)]
-        times = shared_times(phonemes, word["start_s"], word["end_s"], config)
-        for phoneme, (start_s, end_s) in zip(phonemes, times, strict=True):
-            rows.append(
-                {
-                    "position": len(rows),
-                    "word_position": word["position"],
-                    "phoneme": phoneme.symbol,
-                    "start_s": start_s,
-                    "end_s": end_s,
-                    "stressed": phoneme.stressed,
-                }
-            )
+    for word, own in itertools.groupby(tokens, key=lambda token: token.word):
+        group = list(own)
+        times = found.get(word) or proportional(group, words[word], config)
+        spans = iter(times)
+        for place, token in enumerate(group):
+            for phoneme in token.phonemes:
+                span = next(spans)
+                rows.append(
+                    {
+                        "position": len(rows),
+                        "word_position": words[word]["position"],
+                        "phoneme": phoneme.symbol,
+                        "start_s": span.start_s,
+                        "end_s": span.end_s,
+                        "stressed": phoneme.stressed,
+                        "method": ALIGNED if word in found else otherwise,
+                        "spoken_position": place,
+                        "spoken": token.text,
+                        "score": span.score,
+                        "in_table": is_in_table(phoneme.symbol),
+                        "in_dictionary": None
+                        if in_dictionary is None
+                        else token.text.lower() in in_dictionary,
+                    }
+                )
     return rows
 
 
-def pronounced(words: Sequence[str], speak_text: Speak) -> list[tuple[Phone, ...]]:
-    """The phones of each word, spoken in as long a phrase as keeps the words apart.
-
-    A phrase counts when it gives as many spoken words as were written and none of its words expands
-    alone ("25", "U.S."): then nothing can have merged. Otherwise its halves are spoken separately.
-    """
-    if not words:
-        return []
-    spoken = speak_text(" ".join(words))
-    if len(words) == 1:
-        return [tuple(phone for part in spoken for phone in part)]
-    if len(spoken) == len(words) and all(len(speak_text(word)) == 1 for word in words):
-        return list(spoken)
-    middle = len(words) // 2
-    return [*pronounced(words[:middle], speak_text), *pronounced(words[middle:], speak_text)]
+def spoken_tokens(words: Sequence[dict[str, Any]], speak_text: Speak, language: str) -> list[Token]:
+    """The words that are spoken for rows of `words`, those without a phoneme left out."""
+    spelled = spell_out([word["word"] for word in words], language)
+    texts = [(place, text) for place, spoken in enumerate(spelled) for text in spoken]
+    phones = pronounced([text for _, text in texts], speak_text)
+    tokens = [
+        Token(place, text, tuple(p for phone in spoken for p in phonemes_of(phone)))
+        for (place, text), spoken in zip(texts, phones, strict=True)
+    ]
+    return [token for token in tokens if token.phonemes]
 
 
-def phonemes_of(phone: Phone) -> list[Phoneme]:
-    """The IPA symbols of one phone of espeak-ng: "ˈɔːɹ" is a stressed "ɔː" and a plain "ɹ"."""
-    symbols = split_phone(phone.translate({ord(mark): None for mark in STRESS_MARKS}))
-    stressed = any(mark in phone for mark in STRESS_MARKS)
-    first_vowel = next((i for i, symbol in enumerate(symbols) if is_vowel(symbol)), None)
-    return [Phoneme(symbol, stressed and i == first_vowel) for i, symbol in enumerate(symbols)]
-
-
-def split_phone(phone: Phone) -> list[str]:
-    """The IPA symbols of an unstressed phone, each with its diacritics and length mark.
-
-    Each is one symbol for `models.phoneme_ids`: "aɪɚ" is "aɪ", "ɚ"; "dʒ" and "oʊ" stay whole.
-    """
-    symbols: list[str] = []
-    for char in unicodedata.normalize("NFC", phone):
-        attached = unicodedata.category(char) in ATTACHED_CATEGORIES
-        if symbols and (attached or normalise(symbols[-1]) + char in INVENTORY):
-            symbols[-1] += char
-        else:
-            symbols.append(char)
-    return symbols
-
-
-def is_vowel(symbol: str) -> bool:
-    """Whether an IPA symbol is a vowel, a diphthong or a syllabic consonant."""
-    return symbol[0] in VOWELS or SYLLABIC_MARK in symbol
-
-
-def shared_times(
-    phonemes: Sequence[Phoneme], start_s: float, end_s: float, config: PhonemizeConfig
-) -> list[tuple[float, float]]:
-    """Start and end of each phoneme of a word that lasts from `start_s` to `end_s`, gapless."""
-    if not phonemes:
-        return []
-    shares = [share_of(phoneme, config) for phoneme in phonemes]
-    edges, passed = [start_s], 0.0
-    for share in shares:
-        passed += share
-        edges.append(start_s + (end_s - start_s) * passed / sum(shares))
-    edges[-1] = end_s
-    return list(itertools.pairwise(edges))
-
-
-def share_of(phoneme: Phoneme, config: PhonemizeConfig) -> float:
-    """The weight of a phoneme when its word's time is shared."""
-    if not is_vowel(phoneme.symbol):
-        return config.consonant_weight
-    share = config.stressed_vowel_weight if phoneme.stressed else config.vowel_weight
-    is_long = "ː" in phoneme.symbol or len(normalise(phoneme.symbol)) > 1
-    return share + (config.long_vowel_bonus if is_long else 0.0)
-
-
-def voice_of(language: str, config: PhonemizeConfig) -> str | None:
-    """The espeak-ng voice for a language code of Whisper; None where there is none."""
-    if language == "en":
-        return config.english_voice
-    voice = VOICES.get(language, language)
-    return voice if voice in espeak_languages() else None
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def speak(voice: str, text: str) -> tuple[tuple[Phone, ...], ...]:
-    """What espeak-ng says for a text: its words, each a tuple of phones with stress marks."""
-    from phonemizer.separator import Separator
-
-    line = text.replace("\n", " ")
-    separator = Separator(phone=" ", word="|", syllable="")
-    (said,) = load_voice(voice).phonemize([line], separator=separator, strip=True)
-    # espeak-ng writes a hyphen after French schwas, and none of our symbols holds one.
-    parts = [tuple(part.replace("-", "").split()) for part in said.split("|")]
-    return tuple(part for part in parts if part)
-
-
-@functools.cache
-def load_voice(voice: str) -> "EspeakBackend":
-    """An espeak-ng voice, loaded once per process.
-
-    Raises RuntimeError for a voice that espeak-ng does not know.
-    """
-    use_packaged_espeak()
-    from phonemizer.backend import EspeakBackend
-
-    quiet = logging.getLogger("phonemizer")
-    quiet.setLevel(logging.ERROR)
-    return EspeakBackend(voice, with_stress=True, language_switch="remove-flags", logger=quiet)
-
-
-@functools.cache
-def espeak_languages() -> frozenset[str]:
-    """Names of the voices that espeak-ng has."""
-    use_packaged_espeak()
-    from phonemizer.backend import EspeakBackend
-
-    return frozenset(EspeakBackend.supported_languages())
-
-
-def use_packaged_espeak() -> None:
-    """Points phonemizer to the packaged library and to its data: with one alone it aborts."""
-    from phonemizer.backend.espeak.wrapper import EspeakWrapper
-
-    EspeakWrapper.set_library(str(locate("espeak_library")))
-    EspeakWrapper.set_data_path(str(locate("espeak_data")))
+def is_in_table(symbol: str) -> bool:
+    """Whether the id table holds an IPA symbol, or all parts of a compound one."""
+    return all(phoneme_id(part) != UNKNOWN_ID for part in split(symbol))
 
 
 def weights(config: PhonemizeConfig) -> dict[str, str]:
-    """The sha256 of espeak-ng's library and data."""
-    return {name: fingerprint(name) for name in ("espeak_library", "espeak_data")}
+    """The sha256 of all that decides about the rows, the id table among it."""
+    espeak = {name: fingerprint(name) for name in ("espeak_library", "espeak_data")}
+    return espeak | align_phonemes.weights() | {"phoneme_table": TABLE_ID}
 
 
 STAGE = Stage(
     name="phonemize",
-    version=1,
+    version=2,
     config=PhonemizeConfig,
-    items="""
-        SELECT t.clip_id AS item_id, w.duration_s AS cost_s, t.language, said.words
-        FROM transcripts t
+    items=f"""
+        SELECT t.clip_id AS item_id, w.duration_s AS cost_s, t.language, said.words,
+               CASE WHEN heard THEN d.audio16_ref END AS audio16_ref,
+               CASE WHEN heard THEN w.start_s END AS start_s,
+               CASE WHEN heard THEN w.end_s END AS end_s
+        FROM (SELECT *, $align AND language = '{ALIGNED_LANGUAGE}' AS heard FROM transcripts) t
         JOIN windows w ON w.clip_id = t.clip_id
+        LEFT JOIN decodes d ON d.source_id = w.source_id
         JOIN (
             SELECT clip_id,
-                   list({'position': "position", 'word': word,
-                         'start_s': start_s, 'end_s': end_s}
+                   list({{'position': "position", 'word': word, 'start_s': start_s,
+                          'end_s': end_s, 'score': score}}
                         ORDER BY "position") AS words
             FROM words GROUP BY clip_id
         ) said ON said.clip_id = t.clip_id

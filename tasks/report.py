@@ -35,6 +35,7 @@ VERSIONS = {"python": "Python", "torch": "torch", "duckdb": "DuckDB"}
 SECTIONS = (
     ("funnel", "Funnel"),
     ("clips", "Clips"),
+    ("phonemes", "Phonemes"),
     ("mixtures", "Mixtures"),
     ("training", "Training"),
     ("soundtracks", "Soundtracks"),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from storage.catalog import Catalog
 from tasks.report_gates import gate_rows
+from tasks.report_speech import SpokenReport, corrected_words, spoken_report
 
 Row = dict[str, Any]
 
@@ -86,6 +87,7 @@ class ReportData:
     gates: list[Row]
     tasks: list[Row]
     clips: list[Row]
+    spoken: SpokenReport
     mixtures: list[Row]
     snrs: list[Row]
     checkpoints: list[Row]
@@ -116,6 +118,7 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
         gates=gate_rows(catalog),
         tasks=catalog.rows(TASKS, [dataset_id]),
         clips=_clips(catalog, dataset_id),
+        spoken=spoken_report(catalog),
         mixtures=catalog.rows(MIXTURES, [dataset_id, MAX_MIXTURES]),
         snrs=catalog.rows(SNRS),
         checkpoints=checkpoints,
@@ -284,6 +287,8 @@ def _clips(catalog: Catalog, dataset_id: str) -> list[Row]:
         for clip in clips:
             own = [row for row in rows if row["clip_id"] == clip["clip_id"]]
             clip[table] = own[:TAGS_PER_CLIP] if table == "tags" else own
+    for clip in clips:
+        clip["words"] = corrected_words(clip["words"], clip["phonemes"])
     return clips
 
 

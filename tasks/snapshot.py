@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.phoneme_ids import TABLE_ID, ids_on_grid
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
@@ -87,6 +88,7 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
         "codec_id": members[0]["codec_id"],
         "shard_refs": refs,
         "licences": sorted(config.licences) or None,
+        "phoneme_table": TABLE_ID,
     }
     frozen = ("item_id", "task", "split", "duration_s", "content_hash")
     rows = [{name: m[name] for name in frozen} | {"dataset_id": dataset_id} for m in members]
@@ -129,8 +131,6 @@ def _packed(name: str, channels: str, array: np.ndarray | None) -> dict[str, Any
 
 def phonemes_on_grid(phonemes: list[dict[str, Any]], duration_s: float) -> np.ndarray:
     """Phoneme ids (N,) int16 on the 25 Hz grid; 0 where nothing is said."""
-    from models.phoneme_ids import ids_on_grid
-
     spans = [(p["phoneme"], p["start_s"], p["end_s"]) for p in phonemes]
     return np.asarray(ids_on_grid(spans, duration_s), dtype=np.int16)
 
@@ -231,7 +231,8 @@ MEMBERS = f"""
                struct_pack(shard_ref := mo.shard_ref, content_hash := mo.content_hash) AS motion,
                sha256(concat_ws('|', c.item_id, c.task, c.split, co.codec_id, la.content_hash,
                                 vi.content_hash, mo.content_hash, c.picture_offset_s,
-                                c.picture_loop_s, to_json(said.phonemes))) AS content_hash
+                                c.picture_loop_s, to_json(said.phonemes), '{TABLE_ID}'))
+               AS content_hash
         FROM candidates c
         CROSS JOIN codecs co
         JOIN windows sw ON sw.clip_id = c.source_clip_id
@@ -251,7 +252,7 @@ MEMBERS = f"""
 STAGE = Stage(
     name="snapshot",
     title="freeze the dataset",
-    version=2,
+    version=3,
     config=SnapshotConfig,
     items=f"""
         {MEMBERS}

@@ -21,8 +21,9 @@ from storage.workspace import Workspace
 from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
 from tasks.container import local_path
+from tasks.espeak import speak
 from tasks.levels import loudness_lufs, true_peak_dbtp
-from tasks.phonemize import PhonemizeConfig, phoneme_rows, speak
+from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.sandbox import Limits, run_limited
 from tasks.script import script_words
 from tasks.snapshot import phonemes_on_grid
@@ -298,7 +299,7 @@ def _mux(
 STAGE = Stage(
     name="sonify",
     title="generate soundtracks",
-    version=1,
+    version=2,
     config=SonifyConfig,
     items="""
         WITH model AS (

@@ -17,7 +17,7 @@ from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.batches import TASKS, Batch, Sample, collate, draw
-from tasks.checkpoint import save_checkpoint
+from tasks.checkpoint import require_table, save_checkpoint
 from tasks.encode import load_codec
 from tasks.snapshot import read_samples
 
@@ -213,6 +213,7 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
 
     torch.set_num_threads(config.threads)
     started = time.perf_counter()
+    require_table(item["phoneme_table"], f"dataset {item['_name']}")
     samples = read_samples(out.workspace, item["shard_refs"], "train")
     try:
         trainer = Trainer(config, samples)
@@ -237,8 +238,6 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
 
 
 def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: float) -> Rows:
-    from models.phoneme_ids import INVENTORY_VERSION
-
     config = trainer.config
     codec = load_codec(out.workspace, item["codec_ref"])
     curve = [point for point in trainer.curve if point["task"] == "all"]
@@ -249,7 +248,6 @@ def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: f
         "dataset_id": item["item_id"],
         "dataset": item["_name"],
         "train": dataclasses.asdict(config),
-        "phoneme_inventory": INVENTORY_VERSION,
         "first_loss": first,
         "last_loss": last,
     }
@@ -275,11 +273,11 @@ def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: f
 STAGE = Stage(
     name="train",
     title="train the model",
-    version=1,
+    version=2,
     config=TrainConfig,
     items="""
-        SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.name AS _name,
-               d.hours * 3600 AS cost_s
+        SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
+               d.name AS _name, d.hours * 3600 AS cost_s
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
         ORDER BY d.version DESC LIMIT 1

@@ -132,6 +132,26 @@ _ALL = (
         size_bytes=18_373_365,
         how="installed",
     ),
+    Weight(
+        name="cmudict",
+        package="pocketsphinx",
+        version="5.1.1",
+        member="pocketsphinx/model/en-us/cmudict-en-us.dict",
+        sha256="20b5c293e1f311fb375fe067e500ec5636f4fc7af5594967263696def9b23bfe",
+        licence="BSD-2-Clause",
+        size_bytes=3_275_645,
+        how="installed",
+    ),
+    Weight(
+        name="acoustic_model_en",
+        package="pocketsphinx",
+        version="5.1.1",
+        member="pocketsphinx/model/en-us/en-us",
+        sha256="ed38e711379ea7b431e0a03c1a97629c633068c64524d4fcc9bdadcf4b08d5f3",
+        licence="BSD-2-Clause",
+        size_bytes=6_609_581,
+        how="installed",
+    ),
 )
 _BASE = {  # member: part of the package, size in bytes, sha256
     "model.bin.part1": (

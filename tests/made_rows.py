@@ -147,7 +147,20 @@ def _clips() -> dict[str, list[Row]]:
             for clip, (text, _) in spoken.items()
             for at, word in enumerate(text.split())
         ],
-        "phonemes": [row("phonemes", clip_id="a1", position=0, phoneme="h", end_s=0.1)],
+        "phonemes": [
+            row(
+                "phonemes",
+                clip_id="a1",
+                position=0,
+                phoneme="ħ",
+                end_s=0.1,
+                method="proportional_clip",
+                spoken_position=0,
+                spoken="Hmm",
+                in_table=False,
+                in_dictionary=False,
+            )
+        ],
         "features": [
             row("features", clip_id=clip, extractor="mel_pca", version=1, shape=[200, 64])
             for clip in ("a1", "b1", "m1")

@@ -8,16 +8,34 @@ from models.phoneme_ids import (
     INVENTORY_SIZE,
     NONE_ID,
     PAUSE_ID,
+    TABLE_ID,
     UNKNOWN_ID,
     ids_on_grid,
     normalise,
     phoneme_id,
     split,
+    table_id,
 )
 
+FROZEN = 51, "a871178691a1"
+"""Symbols that were in the first table, and the table's hash."""
 
-def test_the_inventory_is_sorted_and_without_doubles() -> None:
-    assert list(INVENTORY) == sorted(set(INVENTORY))
+
+def test_the_first_symbols_keep_their_ids_whatever_is_appended() -> None:
+    number, digest = FROZEN
+    assert table_id(INVENTORY[:number]) == digest, (
+        "an id has changed its meaning, which makes every dataset and model wrong: append instead"
+    )
+
+
+def test_the_table_is_another_when_a_symbol_is_appended_or_two_change_places() -> None:
+    swapped = (INVENTORY[1], INVENTORY[0], *INVENTORY[2:])
+    assert len({TABLE_ID, table_id((*INVENTORY, "ø")), table_id(swapped)}) == 3
+    assert table_id(INVENTORY) == TABLE_ID
+
+
+def test_the_inventory_is_without_doubles() -> None:
+    assert len(set(INVENTORY)) == len(INVENTORY)
 
 
 def test_ids_are_the_numbers_after_the_reserved_three() -> None:

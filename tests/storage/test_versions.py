@@ -7,7 +7,8 @@ import pytest
 
 from storage.catalog import EXTENSIONS, Catalog, extension_path
 from storage.snapshots import as_of, snapshots
-from storage.versions import REASONS, UnknownVersion, VersionDiff, diff, resolve
+from storage.version_facts import Past
+from storage.versions import REASONS, UnknownVersion, VersionDiff, _shared, diff, resolve
 from storage.workspace import Workspace
 from tests.made_archive import add, add_dataset, full
 
@@ -272,3 +273,9 @@ def test_tables_and_views_are_read_as_they_were(
         connection = attached(as_of(catalog, version))
         assert connection.execute(sql, [full("relabelled")]).fetchall() == [(task,)]
         assert catalog.value("SELECT task FROM clips WHERE clip_id = ?", [full("relabelled")])
+
+
+def test_another_table_of_phoneme_ids_is_a_reason() -> None:
+    before, after = Past(True, "codec", "0123456789ab"), Past(True, "codec", "ba9876543210")
+    (reason,) = _shared(before, after)
+    assert str(reason) == "another table of phoneme ids: 0123456789ab → ba9876543210"

@@ -77,6 +77,27 @@ def test_sources_without_a_licence_are_counted_as_such(catalog: Catalog) -> None
     ]
 
 
+def test_a_spoken_word_has_the_times_and_symbols_of_its_phonemes(catalog: Catalog) -> None:
+    columns = "clip_id, word, spoken, ipa, start_s, end_s, method"
+    word = catalog.value("SELECT word FROM words WHERE clip_id = 'a1' AND position = 0")
+    assert answer(catalog, "spoken_words", columns) == [
+        ("a1", word, "Hmm", "ħ", 0.0, 0.1, "proportional_clip")
+    ]
+
+
+def test_a_clip_that_could_not_be_aligned_is_flagged(catalog: Catalog) -> None:
+    assert answer(catalog, "alignments") == [("a1", "en", 1, 0, None, "proportional_clip")]
+
+
+def test_a_symbol_without_an_id_is_counted_with_an_example(catalog: Catalog) -> None:
+    word = catalog.value("SELECT word FROM words WHERE clip_id = 'a1' AND position = 0")
+    assert answer(catalog, "phoneme_inventory") == [("en", "ħ", False, 1, 1, word, "a1")]
+
+
+def test_a_word_that_the_dictionary_lacks_is_listed_with_its_sound(catalog: Catalog) -> None:
+    assert answer(catalog, "words_outside_dictionary") == [("en", "hmm", "ħ", 1, "a1")]
+
+
 def test_what_is_left_out_says_why(catalog: Catalog) -> None:
     assert answer(catalog, "drop_reasons") == [("silent", "too_quiet", 1, 12 / HOUR)]
     assert answer(catalog, "reject_reasons") == [

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.phoneme_ids import TABLE_ID
 from storage.rejects import Rejected
 from storage.workspace import Workspace
 from tasks.checkpoint import CARD, CODEC, WEIGHTS, load_checkpoint
@@ -83,6 +84,19 @@ def test_a_card_of_another_format_is_refused(stored: tuple[Path, str]) -> None:
     (stored[0] / CARD).write_text(json.dumps(card | {"format": 99}))
     with pytest.raises(ValueError, match="format 99 is not 1"):
         load_checkpoint(stored[0])
+
+
+@pytest.mark.parametrize("table", ["0123456789ab", None])
+def test_a_model_of_another_phoneme_table_is_refused_with_both_named(
+    stored: tuple[Path, str], table: str | None
+) -> None:
+    card = json.loads((stored[0] / CARD).read_text())
+    assert card["phoneme_table"] == TABLE_ID
+    (stored[0] / CARD).write_text(json.dumps(card | {"phoneme_table": table}))
+    words = f"of table {table or 'unknown'}, and this talkies writes table {TABLE_ID}"
+    with pytest.raises(Rejected, match=words) as caught:
+        load_checkpoint(stored[0])
+    assert caught.value.reason == "phoneme_table"
 
 
 def test_a_pickle_in_place_of_weights_is_refused_and_not_run(

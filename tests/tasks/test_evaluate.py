@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.phoneme_ids import TABLE_ID
 from storage.blobs import Blobs
 from storage.stage import ShardTarget
 from tasks.checkpoint import load_checkpoint
@@ -61,6 +62,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShardTarget, di
         "item_id": checkpoint_id,
         "ref": ref,
         "shard_refs": made_dataset(root, per_task=2),
+        "phoneme_table": TABLE_ID,
         "_held_out": [clip, clip | {"start_s": 1.0, "end_s": 2.0, "task": "v2s"}],
     }
     return ShardTarget(str(root), str(root / "scratch")), item

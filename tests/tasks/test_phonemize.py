@@ -18,18 +18,17 @@ from storage.catalog import Catalog
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks import listen, phonemize, transcribe
-from tasks.phonemize import (
+from tasks.espeak import (
     Phoneme,
-    PhonemizeConfig,
     is_vowel,
-    phoneme_rows,
     phonemes_of,
     pronounced,
-    shared_times,
     speak,
     split_phone,
     voice_of,
 )
+from tasks.phoneme_times import PhonemizeConfig, shared_times
+from tasks.phonemize import phoneme_rows
 from tasks.weights import missing_weights
 
 CONFIG = PhonemizeConfig()
@@ -154,6 +153,44 @@ def test_what_is_not_a_word_is_read_out_as_one(text: str) -> None:
     assert len(phones) >= 2
 
 
+def test_each_phoneme_knows_its_spoken_word_and_its_written_one() -> None:
+    rows = phoneme_rows(words_of("only $5 left"), english, CONFIG)
+    own = {(r["word_position"], r["spoken_position"], r["spoken"]) for r in rows}
+    assert sorted(own) == [(0, 0, "only"), (1, 0, "five"), (1, 1, "dollars"), (2, 0, "left")]
+
+
+def test_a_symbol_that_has_no_id_and_a_word_that_no_dictionary_has_are_marked() -> None:
+    french = phoneme_rows(words_of("lune"), lambda text: speak("fr-fr", text), CONFIG, "fr")
+    assert [(row["phoneme"], row["in_table"]) for row in french][1] == ("y", False)
+    assert {row["in_dictionary"] for row in french} == {None}
+    english_rows = phoneme_rows(words_of("the vessiflow"), english, CONFIG)
+    marks = {row["spoken"]: row["in_dictionary"] for row in english_rows}
+    assert marks == {"the": True, "vessiflow": False}
+
+
+def test_only_what_is_aligned_waits_for_the_sound(workspace: Path) -> None:
+    with Catalog(Workspace.at(workspace).make()) as catalog:
+        for clip, language in (("a", "en"), ("b", "de")):
+            run = {"run_id": "test"}
+            times = {"start_s": 1.0, "end_s": 2.0, "duration_s": 1.0, "scene": 0}
+            shown = {"clip_id": clip, "source_id": clip, "has_audio": True, "has_picture": False}
+            catalog.insert("windows", [run | times | shown])
+            ref = {"source_id": clip, "audio16_ref": f"blobs/{clip}.flac", "cuts_s": []}
+            catalog.insert("decodes", [run | ref | {"duration_s": 2.0, "decode_cpu_s": 0.0}])
+            text = {"clip_id": clip, "text": "so", "language": language, "flags": []}
+            catalog.insert("transcripts", [run | text | {"method": "whisper", "model_id": "m"}])
+            word = {"clip_id": clip, "position": 0, "word": "so", "start_s": 0.1, "end_s": 0.3}
+            catalog.insert("words", [run | word])
+        names = ("item_id", "audio16_ref", "start_s", "end_s")
+
+        def read(align: bool) -> list[tuple[Any, ...]]:
+            items = catalog.rows(phonemize.STAGE.items, {"align": align})
+            return sorted(tuple(item[name] for name in names) for item in items)
+
+        assert read(True) == [("a", "blobs/a.flac", 1.0, 2.0), ("b", None, None, None)]
+        assert read(False) == [("a", None, None, None), ("b", None, None, None)]
+
+
 def test_punctuation_alone_is_silent() -> None:
     assert pronounced(["—", "hello", "..."], english) == [(), ("h", "ə", "l", "ˈoʊ"), ()]
 
@@ -167,14 +204,14 @@ def test_the_same_text_sounds_the_same_after_other_texts() -> None:
 
 
 def test_a_voice_is_found_for_whispers_language_codes() -> None:
-    assert voice_of("en", CONFIG) == "en-us"
-    assert voice_of("fr", CONFIG) == "fr-fr"
-    assert voice_of("de", CONFIG) == "de"
-    assert voice_of("tl", CONFIG) is None
+    assert voice_of("en") == "en-us"
+    assert voice_of("fr") == "fr-fr"
+    assert voice_of("de") == "de"
+    assert voice_of("tl") is None
 
 
 def test_french_keeps_its_nasal_vowels() -> None:
-    rows = phoneme_rows(words_of("bonjour"), lambda text: speak("fr-fr", text), CONFIG)
+    rows = phoneme_rows(words_of("bonjour"), lambda text: speak("fr-fr", text), CONFIG, "fr")
     assert [row["phoneme"] for row in rows][1] == "ɔ̃"
     assert all(is_vowel(row["phoneme"]) for row in rows if row["stressed"])
 
@@ -236,8 +273,19 @@ def test_sound_becomes_words_and_phonemes_through_the_catalog(
         outside = """
             SELECT count(*) FROM phonemes p
             JOIN words w ON w.clip_id = p.clip_id AND w.position = p.word_position
-            WHERE p.start_s < w.start_s OR p.end_s > w.end_s OR p.end_s <= p.start_s
+            WHERE p.start_s < w.start_s - 0.5 OR p.end_s > w.end_s + 0.5 OR p.end_s <= p.start_s
         """
         assert catalog.value(outside) == 0
+        early = """
+            SELECT count(*) FROM (
+                SELECT start_s < lag(end_s, 1, 0.0) OVER (PARTITION BY clip_id ORDER BY position)
+                       AS is_early FROM phonemes) WHERE is_early
+        """
+        assert catalog.value(early) == 0
+        methods = catalog.rows("SELECT clip_id, flag FROM alignments ORDER BY clip_id")
+        assert methods == [
+            {"clip_id": "recognised", "flag": None},
+            {"clip_id": "shipped", "flag": None},
+        ]
         ill = "SELECT string_agg(phoneme, '' ORDER BY position) FROM phonemes WHERE clip_id = ?"
         assert "ɪl" in catalog.value(ill + " AND word_position = 4", ["shipped"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.phoneme_ids import TABLE_ID
 from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import pack_features
@@ -129,6 +130,12 @@ def dataset_id(catalog: Catalog, config: SnapshotConfig = CONFIG) -> str:
 
 def members(catalog: Catalog, config: SnapshotConfig = CONFIG) -> set[str]:
     return {m["item_id"] for item in items(catalog, config) for m in item["_members"]}
+
+
+def test_another_phoneme_table_is_another_version(catalog: Catalog) -> None:
+    other = STAGE.items.replace(TABLE_ID, "0123456789ab")
+    (item,) = catalog.rows(other, {"name": CONFIG.name, "folder": CONFIG.folder})
+    assert item["item_id"] != dataset_id(catalog)
 
 
 def test_kept_clips_and_mixtures_of_the_folder_are_members(catalog: Catalog) -> None:
@@ -264,6 +271,7 @@ def test_freezing_writes_members_counts_and_hours(frozen: Catalog) -> None:
     (dataset,) = frozen.rows("FROM datasets")
     assert (dataset["name"], dataset["version"], dataset["codec_id"]) == ("made", 1, "codec")
     assert [dataset[f"{s}_items"] for s in ("train", "validation", "test")] == [3, 0, 1]
+    assert dataset["phoneme_table"] == TABLE_ID
     assert dataset["hours"] == pytest.approx(4 * CLIP_S / 3600)
     assert frozen.value("SELECT count(*) FROM dataset_items") == 4
     assert frozen.plan(STAGE, CONFIG).is_idle

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.phoneme_ids import TABLE_ID
 from models.presets import PRESETS
 from storage.rejects import Rejected
 from storage.stage import ShardTarget
@@ -47,6 +48,7 @@ def made_item(out: ShardTarget) -> dict[str, Any]:
     return {
         "item_id": "d" * 32,
         "shard_refs": made_dataset(workspace),
+        "phoneme_table": TABLE_ID,
         "codec_ref": codec_ref(workspace),
         "_name": "made",
         "_fingerprint": "f" * 32,
@@ -235,3 +237,11 @@ def test_the_learning_rate_warms_up_and_falls_by_a_cosine_in_each_phase() -> Non
     assert rates[100] == pytest.approx(1 / 3)
     assert rates[149] == pytest.approx(1 / 30, abs=1e-3)
     assert all(left > right for left, right in pairwise(rates[9:100]))
+
+
+def test_a_dataset_of_another_phoneme_table_is_refused_with_both_tables_named(
+    tmp_path: Path,
+) -> None:
+    item = {"phoneme_table": "0123456789ab", "_name": "films"}
+    with pytest.raises(Rejected, match="dataset films: its phoneme ids are of table 0123456789ab"):
+        train_dataset(item, ShardTarget(str(tmp_path), str(tmp_path)), TrainConfig())
