@@ -25,6 +25,7 @@ PACKAGES = {
     "pyarrow": "",
     "av": "18.",
     "faster-whisper": "1.2.",
+    "ai-edge-litert": "2.3.",
     "phonemizer": "3.4.",
     "espeakng-loader": "",
     "audiomentations": "0.43.",
@@ -90,7 +91,9 @@ def _weights() -> Iterator[Check]:
     for weight in missing:
         yield Check("weights", "missing", str(weight), "run `.venv/bin/python -m tasks.corpus`")
     if not missing:
-        yield Check("weights", "ok", "Whisper, VAD, YAMNet, EfficientNet-Lite0, espeak-ng data")
+        yield Check(
+            "weights", "ok", "Whisper, VAD, YAMNet, EfficientNet-Lite0, faces, espeak-ng data"
+        )
 
 
 def _disk(workspace: Workspace) -> Iterator[Check]:

@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "0e04f2a7fb1a")
+SCHEMA = (2, "9c107ee52277")
 
 
 @pytest.mark.parametrize("read_only", [False, True])
