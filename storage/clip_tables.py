@@ -119,6 +119,20 @@ CLIP_TABLES: tuple[Table, ...] = (
         C("cuts_s", DOUBLES, "Times of scene cuts.", "s", "[1.2, 3.04, 5.48, 7.48, 9.68]"),
         optional("loudness_lufs", DOUBLE, "Integrated loudness, BS.1770-4.", "LUFS", "-30.569"),
         measured("decode_cpu_s", DOUBLE, "CPU seconds of the pass.", "s", "0.195662"),
+        optional(
+            "faces_ref",
+            STRING,
+            "Blob: faces cut out of the whole frames at up to 25 fps, gray JPEG in Parquet.",
+            "",
+            "blobs/86/0d5c6a0f35a1….parquet",
+        ),
+        optional(
+            "faces_count",
+            INT,
+            "Faces in pictures that were found; NULL: not looked for.",
+            "",
+            "210",
+        ),
     ),
     table(
         "windows",

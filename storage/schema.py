@@ -10,13 +10,17 @@ view; raise SCHEMA_VERSION with it, and catalogs of older versions follow when t
 from storage.clip_tables import CLIP_TABLES
 from storage.columns import Column, Table, View
 from storage.model_tables import MODEL_TABLES
+from storage.sight_tables import SIGHT_TABLES
+from storage.sight_views import SIGHT_VIEWS
 from storage.state_tables import STATE_TABLES
 from storage.views import VIEW_LIST
 
 SCHEMA_VERSION = 2
 
-TABLES: dict[str, Table] = {t.name: t for t in (*CLIP_TABLES, *MODEL_TABLES, *STATE_TABLES)}
-VIEWS: dict[str, View] = {view.name: view for view in VIEW_LIST}
+TABLES: dict[str, Table] = {
+    t.name: t for t in (*CLIP_TABLES, *SIGHT_TABLES, *MODEL_TABLES, *STATE_TABLES)
+}
+VIEWS: dict[str, View] = {view.name: view for view in (*VIEW_LIST, *SIGHT_VIEWS)}
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "VIEWS", "Column", "Table", "View", "describe"]
 

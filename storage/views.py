@@ -19,11 +19,12 @@ from storage.columns import (
     view,
 )
 from storage.model_tables import MODEL_TABLES
+from storage.sight_tables import SIGHT_TABLES
 from storage.state_tables import STATE_TABLES
 
 COLUMNS = {
     (table.name, column.name): column
-    for table in (*CLIP_TABLES, *MODEL_TABLES, *STATE_TABLES)
+    for table in (*CLIP_TABLES, *SIGHT_TABLES, *MODEL_TABLES, *STATE_TABLES)
     for column in table.columns
 }
 C = Column
@@ -49,13 +50,15 @@ VIEW_LIST: tuple[View, ...] = (
                   p.split, l.loudness_lufs, l.peak_dbfs, l.silence_ratio, l.speech_s,
                   l.speech_score, l.has_speech, l.top_tag, t.text, t.language,
                   k.failed_gates, l.heard_as, l.music_score, l.sound_score, l.bandwidth_hz,
-                  l.clipping_ratio, l.dnsmos_overall
+                  l.clipping_ratio, l.dnsmos_overall,
+                  y.on_screen, y.offset_s AS av_offset_s, y.confidence AS av_confidence
            FROM windows w
            JOIN sources s USING (source_id)
            LEFT JOIN listens l USING (clip_id)
            LEFT JOIN kinds k USING (clip_id)
            LEFT JOIN splits p USING (source_id)
-           LEFT JOIN transcripts t USING (clip_id)""",
+           LEFT JOIN transcripts t USING (clip_id)
+           LEFT JOIN syncs y USING (clip_id)""",
         *of("windows", "clip_id", "source_id"),
         *of("sources", "uri"),
         *of("windows", "start_s", "end_s", "duration_s", "scene", "has_audio", "has_picture"),
@@ -67,6 +70,8 @@ VIEW_LIST: tuple[View, ...] = (
         *joined("kinds", "failed_gates"),
         *joined("listens", "heard_as", "music_score", "sound_score", "bandwidth_hz"),
         *joined("listens", "clipping_ratio", "dnsmos_overall"),
+        *joined("syncs", "on_screen"),
+        *(replace(c, name=f"av_{c.name}") for c in joined("syncs", "offset_s", "confidence")),
     ),
     view(
         "funnel",

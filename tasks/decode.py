@@ -11,20 +11,22 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from models.timeline import AUDIO48_HZ, AUDIO_HZ, MOTION_FPS, VISUAL_FPS
 from storage.blobs import Blobs
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.container import check_file, local_path, naming
 from tasks.sandbox import Limits, run_limited
+from tasks.weights import fingerprint, locate
 
-# What the pass writes: file name, column of `decodes`, rate per second.
+# What the pass writes: file name, column of `decodes`.
 FILES = (
-    ("audio48.flac", "audio48_ref", AUDIO48_HZ),
-    ("audio16.flac", "audio16_ref", AUDIO_HZ),
-    ("frames10.parquet", "frames10_ref", VISUAL_FPS),
-    ("frames25.parquet", "frames25_ref", MOTION_FPS),
+    ("audio48.flac", "audio48_ref"),
+    ("audio16.flac", "audio16_ref"),
+    ("frames10.parquet", "frames10_ref"),
+    ("frames25.parquet", "frames25_ref"),
+    ("faces.parquet", "faces_ref"),
 )
+FACE_DETECTOR = "face_detector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,15 @@ class DecodeConfig:
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
     jpeg_quality: Annotated[int, Field(ge=30, le=100)] = 90
-    """JPEG quality of both."""
+    """JPEG quality of all pictures."""
+    max_faces: Annotated[int, Field(ge=0, le=16)] = 4
+    """Faces cut out of one picture, the largest first; 0 looks for none."""
+    face_px: Annotated[int, Field(ge=64, le=384)] = 128
+    """Side of the square gray crops of faces."""
+    face_min_px: Annotated[float, Field(ge=16)] = 32.0
+    """Smaller faces are left out: longer side of their box, in a frame of at most 1280 pixels."""
+    face_min_score: Annotated[float, Field(ge=0.3, le=1)] = 0.6
+    """The detector must be this sure of a face."""
     scene_threshold: Annotated[float, Field(gt=0)] = 27.0
     """Change between two frames that makes a cut, by PySceneDetect's ContentDetector."""
     min_scene_s: Annotated[float, Field(ge=0)] = 0.6
@@ -76,6 +86,8 @@ def decode_item(
             output_mb=config.output_limit_mb,
         )
         arguments = {"path": path, "folder": str(own), "config": dataclasses.asdict(config)}
+        if config.max_faces:
+            arguments["detector"] = str(locate(FACE_DETECTOR))
         with naming(path):
             result = run_limited("tasks.decode_pass:decode_source", arguments, limits)
         _check_unchanged(path, item)
@@ -105,17 +117,22 @@ def _check_unchanged(path: str, item: dict[str, Any]) -> None:
 
 
 def _stored(value: dict[str, Any], folder: Path, blobs: Blobs) -> dict[str, Any]:
-    names = ("duration_s", "audio_s", "frames10_count", "frames25_count", "cuts_s", "loudness_lufs")
-    row = {name: value[name] for name in names}
-    for name, column, _ in FILES:
+    names = ("duration_s", "audio_s", "frames10_count", "frames25_count", "faces_count")
+    row = {name: value[name] for name in (*names, "cuts_s", "loudness_lufs")}
+    for name, column in FILES:
         path = folder / name
         row[column] = blobs.put_file(path, path.suffix) if path.exists() else None
     return row
 
 
+def weights(config: DecodeConfig) -> dict[str, str]:
+    """The sha256 of the face detector, where faces are looked for."""
+    return {FACE_DETECTOR: fingerprint(FACE_DETECTOR)} if config.max_faces else {}
+
+
 STAGE = Stage(
     name="decode",
-    version=1,
+    version=2,
     config=DecodeConfig,
     # The bytes are the identity: a file that moved or was touched is not decoded again.
     items="""
@@ -125,5 +142,6 @@ STAGE = Stage(
     """,
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
+    weights=weights,
     title="decode once",
 )

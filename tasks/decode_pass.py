@@ -53,7 +53,9 @@ class Shown:
     length_us: int
 
 
-def decode_source(path: str, folder: str, config: dict[str, Any]) -> dict[str, Any]:
+def decode_source(
+    path: str, folder: str, config: dict[str, Any], detector: str = ""
+) -> dict[str, Any]:
     """Decodes a file into a folder: `audio48.flac`, `audio16.flac`, `frames10.parquet`, ….
 
     Returns the columns of `decodes` that are measured, and `facts` of the pass. Raises Rejected:
@@ -68,7 +70,7 @@ def decode_source(path: str, folder: str, config: dict[str, Any]) -> dict[str, A
         sound: Sound | None = None
         for shown in _on_timeline(container, video, audio, facts):
             if shown.kind == "video":
-                picture = picture or Picture(Path(folder), settings, video)
+                picture = picture or Picture(Path(folder), settings, video, detector)
                 picture.show(shown.frame, shown.start_us, shown.length_us)
             else:
                 sound = sound or Sound(Path(folder))
@@ -84,6 +86,7 @@ def decode_source(path: str, folder: str, config: dict[str, Any]) -> dict[str, A
         "audio_s": audio_us / 1e6 if sound else None,
         "frames10_count": counts[0],
         "frames25_count": counts[1],
+        "faces_count": picture.faces_count if picture else None,
         "cuts_s": picture.cuts_s if picture else [],
         "loudness_lufs": sound.loudness_lufs() if sound else None,
         "facts": facts.as_dict(),

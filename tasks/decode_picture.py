@@ -1,4 +1,4 @@
-"""The picture side of the decode pass: square frames on even grids, and scene cuts.
+"""The picture side of the decode pass: square frames on even grids, faces, and scene cuts.
 
 B, G, R is the order of colour arrays here, because OpenCV and PySceneDetect take it so; JPEG files
 hold what any reader gives back as RGB. This module is imported by the sandbox alone.
@@ -7,20 +7,20 @@ hold what any reader gives back as RGB. This module is imported by the sandbox a
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
-from av.filter import Graph
 from scenedetect.common import FrameTimecode, Timecode
 from scenedetect.detectors import ContentDetector
 
 from models.timeline import MOTION_FPS, VISUAL_FPS, count
-from storage.rejects import Rejected
 from tasks.decode import DecodeConfig
+from tasks.decode_faces import Faces
+from tasks.face_networks import Detector
 from tasks.media import FrameWriter
+from tasks.scaler import Scaler
 
 MICROSECOND = Fraction(1, 1_000_000)
 
@@ -28,18 +28,29 @@ MICROSECOND = Fraction(1, 1_000_000)
 class Picture:
     """Takes the decoded frames of a video in order and writes both grids."""
 
-    def __init__(self, folder: Path, config: DecodeConfig, stream: Any) -> None:
-        """Opens both files in a folder; `stream` gives the shape of its pixels and its rate."""
+    def __init__(self, folder: Path, config: DecodeConfig, stream: Any, detector: str) -> None:
+        """Opens its files in a folder.
+
+        Args:
+            folder: where the files go.
+            config: sizes and thresholds.
+            stream: gives the shape of its pixels and its rate.
+            detector: the file of the face detector.
+        """
         self._config = config
-        self._square = Square(
-            max(config.visual_px, config.motion_px), float(stream.sample_aspect_ratio or 1)
-        )
+        aspect = float(stream.sample_aspect_ratio or 1)
+        side = max(config.visual_px, config.motion_px)
+        self._square = Scaler(side, aspect, "bgr24", "square")
         colour = FrameWriter(folder / "frames10.parquet")
         gray = FrameWriter(folder / "frames25.parquet")
         self._grids = (
             FrameGrid(VISUAL_FPS, colour, self._colour_jpeg),
             FrameGrid(MOTION_FPS, gray, self._gray_jpeg),
         )
+        self._faces: Faces | None = None
+        if config.max_faces:
+            self._faces = Faces(folder / "faces.parquet", config, Detector(detector), aspect)
+            self._face_grid = FrameGrid(MOTION_FPS, self._faces, _as_it_is)
         self._detector = ContentDetector(config.scene_threshold, float(config.min_scene_s))
         self._rate = Fraction(stream.average_rate or MOTION_FPS)
         self._newest_us = -1
@@ -56,6 +67,8 @@ class Picture:
         image = self._square.of(frame)
         for grid in self._grids:
             grid.show(start_us, image)
+        if self._faces is not None:
+            self._face_grid.show(start_us, frame)
         small = _resized(image, self._config.motion_px)
         now = FrameTimecode(Timecode(start_us, MICROSECOND), self._rate)
         for cut in self._detector.process_frame(now, small):
@@ -64,7 +77,14 @@ class Picture:
     def finish(self, duration_s: float) -> tuple[int, int]:
         """Holds the last picture to the end; returns the frame counts at 10 and at 25 fps."""
         first, second = (grid.finish(duration_s) for grid in self._grids)
+        if self._faces is not None:
+            self._face_grid.finish(duration_s)
         return first, second
+
+    @property
+    def faces_count(self) -> int | None:
+        """Faces in pictures that were cut out; None where none was looked for."""
+        return self._faces.crops if self._faces else None
 
     def _colour_jpeg(self, image: np.ndarray) -> bytes:
         return _jpeg(_resized(image, self._config.visual_px), self._config.jpeg_quality)
@@ -74,26 +94,41 @@ class Picture:
         return _jpeg(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), self._config.jpeg_quality)
 
 
-class FrameGrid:
+Shown = TypeVar("Shown")
+Coded = TypeVar("Coded")
+Taken = TypeVar("Taken", contravariant=True)
+
+
+class Sink(Protocol[Taken]):
+    """What takes the frames of a grid, such as a `FrameWriter`."""
+
+    count: int
+
+    def add(self, time_s: float, coded: Taken, /) -> None:
+        """Takes the next frame."""
+
+    def close(self, count: int) -> None:
+        """Ends with exactly `count` frames, at most one fewer than were added."""
+
+
+class FrameGrid(Generic[Shown, Coded]):
     """Samples pictures at an even rate: frame k is the last picture shown at k / fps."""
 
-    def __init__(
-        self, fps: int, writer: FrameWriter, encode: Callable[[np.ndarray], bytes]
-    ) -> None:
+    def __init__(self, fps: int, writer: Sink[Coded], encode: Callable[[Shown], Coded]) -> None:
         """Starts at frame 0; a picture is encoded when a frame needs it, and once."""
         self._fps = fps
         self._writer = writer
         self._encode = encode
-        self._image: np.ndarray | None = None
-        self._jpeg: bytes | None = None
+        self._image: Shown | None = None
+        self._coded: Coded | None = None
         self._shown_us = 0
 
-    def show(self, time_us: int, image: np.ndarray) -> None:
+    def show(self, time_us: int, image: Shown) -> None:
         """A new picture appears; the one before fills the grid up to, not including, this time."""
         if self._image is not None:
             while self._writer.count * 1_000_000 < time_us * self._fps:
                 self._add()
-        self._image, self._jpeg, self._shown_us = image, None, time_us
+        self._image, self._coded, self._shown_us = image, None, time_us
 
     def finish(self, duration_s: float) -> int:
         """Fills the grid with the last picture and closes it; returns its number of frames."""
@@ -105,69 +140,13 @@ class FrameGrid:
 
     def _add(self) -> None:
         assert self._image is not None
-        if self._jpeg is None:
-            self._jpeg = self._encode(self._image)
-        self._writer.add(self._shown_us / 1e6, self._jpeg)
+        if self._coded is None:
+            self._coded = self._encode(self._image)
+        self._writer.add(self._shown_us / 1e6, self._coded)
 
 
-class Square:
-    """Scales the short side of a frame to `side` pixels, crops the centre and sets it upright."""
-
-    def __init__(self, side: int, sample_aspect: float) -> None:
-        """`sample_aspect` is the width of a pixel over its height."""
-        self._side = side
-        self._aspect = sample_aspect if 0.1 < sample_aspect < 10 else 1.0
-        self._key: tuple[Any, ...] = ()
-        self._graph = Graph()
-
-    def of(self, frame: av.VideoFrame) -> np.ndarray:
-        """The frame as uint8 (side, side, 3), BGR.
-
-        Raises Rejected("unsupported") for pixels that libav cannot scale.
-        """
-        key = (frame.width, frame.height, frame.format.name, frame.interlaced_frame)
-        try:
-            if key != self._key:
-                self._build(frame)
-                self._key = key
-            self._graph.vpush(frame)
-            image = self._graph.vpull().to_ndarray()
-        except MemoryError:
-            raise
-        except FFmpegError as error:
-            size = f"{frame.width}x{frame.height} {frame.format.name}"
-            raise Rejected(
-                "unsupported", f"its pictures ({size}) cannot be scaled: {error.strerror}"
-            ) from None
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-    def _build(self, frame: av.VideoFrame) -> None:
-        # One field of an interlaced frame: no comb, no neighbours needed, and 288 lines are enough.
-        lines = frame.height // 2 if frame.interlaced_frame else frame.height
-        shown_width = frame.width * self._aspect
-        width = round(min(shown_width, frame.height) / self._aspect)
-        height = round(lines * min(1.0, shown_width / frame.height))
-        graph = Graph()
-        graph.threads = 1
-        nodes = [
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=Fraction(frame.time_base or MICROSECOND),
-            )
-        ]
-        if frame.interlaced_frame:
-            nodes.append(graph.add("field", "type=top"))
-        nodes += [
-            graph.add("crop", f"{max(width, 1)}:{max(height, 1)}"),
-            graph.add("scale", f"{self._side}:{self._side}:flags=area"),
-            graph.add("format", "bgr24"),
-            graph.add("buffersink"),
-        ]
-        graph.link_nodes(*nodes).configure()
-        self._graph = graph
+def _as_it_is(frame: av.VideoFrame) -> av.VideoFrame:
+    return frame
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

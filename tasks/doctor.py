@@ -25,6 +25,7 @@ PACKAGES = {
     "pyarrow": "",
     "av": "18.",
     "faster-whisper": "1.2.",
+    "ai-edge-litert": "2.3.",
     "phonemizer": "3.4.",
     "espeakng-loader": "",
     "pocketsphinx": "5.1.",
@@ -94,7 +95,7 @@ def _weights() -> Iterator[Check]:
         yield Check(
             "weights",
             "ok",
-            "Whisper, VAD, YAMNet, EfficientNet-Lite0, espeak-ng, CMUdict and its aligner",
+            "Whisper, VAD, YAMNet, EfficientNet-Lite0, faces, espeak-ng, CMUdict and its aligner",
         )
 
 

@@ -12,6 +12,7 @@ from tasks.gates import ask_gates, failed
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 TASK_OF_SPEECH = {True: "visual_tts", False: "tts"}
+FACES = {True: "one speaks", False: "none speaks", None: "not looked at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class LabelConfig:
 def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
     """The kind of a clip: silent, sound, mixed, speech_on_screen or speech_off_screen.
 
-    Speech over a picture counts as on screen until faces are looked at; the evidence says so.
+    Speech is on screen where a face that is seen speaks, by the stage `sync`. Where faces were not
+    looked for, speech over a picture counts as on screen; the evidence says so.
     """
     loudness = item["loudness_lufs"]
     if not item["has_audio"] or loudness is None:
@@ -68,7 +70,8 @@ def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
         return "sound"
     if share < config.min_speech_ratio:
         return "mixed"
-    return "speech_on_screen" if item["has_picture"] else "speech_off_screen"
+    on_screen = item["has_picture"] and item["on_screen"] is not False
+    return "speech_on_screen" if on_screen else "speech_off_screen"
 
 
 def task_of(kind: str, has_picture: bool) -> str | None:
@@ -89,7 +92,8 @@ def label_shard(shard: ShardRef, out: ShardTarget, config: LabelConfig) -> Shard
         verdicts = ask_gates(kind, item, config)
         reasons = failed(verdicts)
         names = ("has_picture", "loudness_lufs", "silence_ratio", "speech_s", "phonemes")
-        evidence = {name: item[name] for name in names} | {"faces": "not looked at"}
+        evidence = {name: item[name] for name in names}
+        evidence |= {"faces": FACES[item["on_screen"]], "talk_confidence": item["talk_confidence"]}
         row = {
             "clip_id": item["item_id"],
             "kind": kind,
@@ -117,9 +121,12 @@ STAGE = Stage(
                l.music_score, l.dnsmos_overall, t.avg_logprob, t.compression_ratio,
                len(t.flags) AS text_flags,
                (SELECT count(*) FROM phonemes p WHERE p.clip_id = w.clip_id) AS phonemes,
-               w.duration_s AS cost_s
+               y.on_screen,
+               (SELECT max(k.confidence) FROM talks k WHERE k.clip_id = w.clip_id)
+               AS talk_confidence, w.duration_s AS cost_s
         FROM windows w
         LEFT JOIN listens l USING (clip_id)
+        LEFT JOIN syncs y USING (clip_id)
         LEFT JOIN transcripts t USING (clip_id)
     """,
     outputs=(Output("kinds", key="clip_id"),),

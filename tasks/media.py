@@ -84,7 +84,7 @@ def read_audio(
     import soundfile
 
     first, last = span(start_s, end_s, rate_hz)
-    path = _existing(workspace_root, ref)
+    path = existing_blob(workspace_root, ref)
     audio = np.zeros((1, last - first), np.float32)
     with soundfile.SoundFile(str(path)) as stream:
         if stream.samplerate != rate_hz:
@@ -105,7 +105,7 @@ def read_frames(
     the row groups that are needed are read. Raises FileNotFoundError where the blob is missing.
     """
     first, last = span(start_s, end_s, fps)
-    with pq.ParquetFile(_existing(workspace_root, ref)) as parquet:
+    with pq.ParquetFile(existing_blob(workspace_root, ref)) as parquet:
         total = parquet.metadata.num_rows
         if not total:
             raise ValueError(f"{ref}: the blob holds no frames")
@@ -114,6 +114,19 @@ def read_frames(
         jpegs = parquet.read_row_groups(list(groups), columns=["jpeg"])["jpeg"]
         offset = groups[0] * ROWS_PER_GROUP
         return _pictures([jpegs[int(k) - offset].as_py() for k in wanted])[: last - first]
+
+
+def read_frame_times(
+    workspace_root: str | Path, ref: str, start_s: float, end_s: float, fps: int
+) -> np.ndarray:
+    """When the pictures of `read_frames` were first shown: float64 (F,), seconds from `start_s`.
+
+    Frames that hold one picture have one time, which may lie before the clip.
+    """
+    first, last = span(start_s, end_s, fps)
+    times = pq.read_table(existing_blob(workspace_root, ref), columns=["time_s"])["time_s"]
+    chosen = np.clip(np.arange(first, last), 0, len(times) - 1)
+    return times.to_numpy()[chosen] - start_s
 
 
 def _pictures(jpegs: list[bytes]) -> np.ndarray:
@@ -131,7 +144,8 @@ def _pictures(jpegs: list[bytes]) -> np.ndarray:
     return np.stack(pictures)
 
 
-def _existing(workspace_root: str | Path, ref: str) -> Path:
+def existing_blob(workspace_root: str | Path, ref: str) -> Path:
+    """The path of a blob; raises FileNotFoundError where it is missing."""
     path = Blobs(workspace_root).path(ref)
     if not path.exists():
         raise FileNotFoundError(f"{path}: the blob is missing; redo the stage that made it")

@@ -73,7 +73,8 @@ def render(data: ReportData, workspace: Workspace, now: datetime) -> str:
     )
     environment.filters |= {
         "length": length, "number": number, "share": share, "words": words,
-        "data_uri": data_uri, "difference": difference,
+        "data_uri": data_uri, "difference": difference, "lateness": lateness,
+        "file_name": file_name,
     }  # fmt: skip
     return environment.get_template("report.html.j2").render(
         data=data,
@@ -140,6 +141,16 @@ def share(value: float | None, digits: int = 0) -> str:
 def words(code: str | None) -> str:
     """A snake_case code as words."""
     return (code or "").replace("_", " ")
+
+
+def lateness(offset_s: float | None) -> str:
+    """An offset of sound and picture for people."""
+    if offset_s is None:
+        return "not measurable"
+    ms = round(1000 * offset_s)
+    if not ms:
+        return "sound on time"
+    return f"sound {number(abs(ms), 0, 'ms')} {'late' if ms > 0 else 'early'}"
 
 
 # -- cards ---------------------------------------------------------------------------------------

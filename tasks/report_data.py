@@ -18,6 +18,7 @@ MAX_MIXTURES = 8
 MAX_FILMS = 8
 TAGS_PER_CLIP = 5
 EXAMPLE_ROWS = 8
+MAX_LATE_SOURCES = 20
 MAX_REJECTS = 500
 
 
@@ -88,6 +89,7 @@ class ReportData:
     tasks: list[Row]
     clips: list[Row]
     spoken: SpokenReport
+    late_sources: list[Row]
     mixtures: list[Row]
     snrs: list[Row]
     checkpoints: list[Row]
@@ -119,6 +121,7 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
         tasks=catalog.rows(TASKS, [dataset_id]),
         clips=_clips(catalog, dataset_id),
         spoken=spoken_report(catalog),
+        late_sources=catalog.rows(LATE_SOURCES, [MAX_LATE_SOURCES]),
         mixtures=catalog.rows(MIXTURES, [dataset_id, MAX_MIXTURES]),
         snrs=catalog.rows(SNRS),
         checkpoints=checkpoints,
@@ -183,14 +186,27 @@ CLIPS = """
                                      in_dataset DESC, turn, clip_id) AS place
         FROM turns QUALIFY place <= cards)
     SELECT chosen.*, d.audio16_ref, d.frames10_ref, l.speech_spans, t.method, t.flags,
-           t.avg_logprob, t.model_id
+           t.avg_logprob, t.model_id, y.method AS av_method, d.faces_count IS NOT NULL AS looked_at
     FROM chosen
     JOIN decodes d USING (source_id)
     LEFT JOIN listens l USING (clip_id)
     LEFT JOIN transcripts t USING (clip_id)
+    LEFT JOIN syncs y USING (clip_id)
     ORDER BY CASE kind WHEN 'speech_on_screen' THEN 0 WHEN 'speech_off_screen' THEN 1
                        WHEN 'mixed' THEN 2 WHEN 'sound' THEN 3 ELSE 4 END,
              kind, has_picture DESC, place
+"""
+
+FACES = """
+    SELECT f.clip_id, f.track, f.seen_s, (f.box_left + f.box_right) / 2 AS across,
+           k.confidence, coalesce(k.talks, false) AS talks
+    FROM faces f LEFT JOIN talks k USING (clip_id, track)
+    WHERE f.clip_id IN (SELECT unnest(?)) ORDER BY f.clip_id, f.track
+"""
+
+LATE_SOURCES = """
+    SELECT uri, offset_s, clips, spread_s FROM source_offsets WHERE is_out_of_sync
+    ORDER BY abs(offset_s) DESC, uri LIMIT ?
 """
 
 MIXTURES = """
@@ -287,8 +303,10 @@ def _clips(catalog: Catalog, dataset_id: str) -> list[Row]:
         for clip in clips:
             own = [row for row in rows if row["clip_id"] == clip["clip_id"]]
             clip[table] = own[:TAGS_PER_CLIP] if table == "tags" else own
+    faces = catalog.rows(FACES, [ids])
     for clip in clips:
         clip["words"] = corrected_words(clip["words"], clip["phonemes"])
+        clip["faces"] = [face for face in faces if face["clip_id"] == clip["clip_id"]]
     return clips
 
 

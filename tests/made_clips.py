@@ -18,6 +18,8 @@ SPEECH: dict[str, Any] = {
     "music_score": 0.01,
     "dnsmos_overall": 3.4,
     "text_flags": 0,
+    "on_screen": True,
+    "talk_confidence": 0.97,
 }
 SOUND = SPEECH | {
     "speech_s": 0.0,
@@ -27,4 +29,6 @@ SOUND = SPEECH | {
     "phonemes": 0,
     "dnsmos_overall": None,
     "text_flags": None,
+    "on_screen": None,
+    "talk_confidence": None,
 }

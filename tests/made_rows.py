@@ -197,6 +197,25 @@ def _verdicts(clip: str) -> list[Row]:
     ]
 
 
+def sight_rows() -> dict[str, list[Row]]:
+    """Who speaks in a1, and the offsets of film A and of film B, which is out of sync."""
+    return {
+        "faces": [row("faces", clip_id="a1", track=track, seen_s=8.0) for track in (0, 1)],
+        "talks": [
+            row("talks", clip_id="a1", track=track, confidence=confidence, talks=confidence > 0.9)
+            for track, confidence in ((0, 0.4), (1, 0.99))
+        ],
+        "syncs": [
+            row("syncs", clip_id=clip, method=method, offset_s=offset_s, confidence=confidence)
+            for clip, method, offset_s, confidence in (
+                ("a1", "mouth", 0.05, 0.99),
+                ("b1", "onset", 0.41, 0.92),
+                ("b2", "onset", 0.39, 0.98),
+            )
+        ],
+    }
+
+
 def _models() -> dict[str, list[Row]]:
     mixtures = (
         ("m1", "a1", "hard", -4.2, -4.0, 8.0),

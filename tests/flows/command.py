@@ -21,6 +21,8 @@ from storage.workspace import Workspace
 from tests.made_media import Track, even_times, sine, write_media
 
 TALKIES = [sys.executable, "-c", "from flows.cli import main; main()"]
+# Most sources are like no other: an item of these stages may well give no row.
+SEEK_PAIRS = ("match", "relate")
 BAD_FILES = ("truncated.mp4", "notes.mp4")
 
 
@@ -119,7 +121,7 @@ def _broken(catalog: Catalog, stage: Stage) -> Iterator[str]:
         there = _owned(catalog, output)
         if there - done:
             yield f"{stage.name}: rows of {output.table} without progress: {there - done}"
-        if place == 0 and done - there:
+        if place == 0 and done - there and stage.name not in SEEK_PAIRS:
             yield f"{stage.name}: done without rows in {output.table}: {done - there}"
 
 

@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "87430508cba6")
+SCHEMA = (2, "4778bc5e0969")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

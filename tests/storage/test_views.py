@@ -9,7 +9,7 @@ import pytest
 from storage.catalog import Catalog
 from storage.schema import VIEWS
 from storage.workspace import Workspace
-from tests.made_rows import insert_all, row
+from tests.made_rows import insert_all, row, sight_rows
 
 HOUR = 3600
 
@@ -18,6 +18,8 @@ HOUR = 3600
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     with Catalog(Workspace.at(tmp_path_factory.mktemp("views")).make()) as opened:
         insert_all(opened)
+        for table, rows in sight_rows().items():
+            opened.insert(table, rows)
         yield opened
 
 
@@ -34,6 +36,44 @@ def test_a_clip_has_its_sources_and_its_own_labels(catalog: Catalog) -> None:
         ("b2", "/films/b.mp4", "speech_off_screen", "test", 5.0, "Speech", "de"),
         ("c1", "/films/c.wav", "sound", "train", 0.0, "Wind", None),
     ]
+
+
+def test_a_constant_offset_of_a_source_is_found_over_its_sure_clips(catalog: Catalog) -> None:
+    columns = "source_id, round(offset_s, 3), clips, round(spread_s, 3), is_constant"
+    assert answer(catalog, "source_offsets", f"{columns}, is_out_of_sync") == [
+        ("A", 0.05, 1, 0.0, False, False),
+        ("B", 0.39, 2, 0.01, True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "offset_s", "is_constant", "is_out_of_sync"),
+    [
+        ([(0.2, 0.95), (0.21, 0.99), (-0.5, 0.91), (0.19, 0.93)], 0.2, False, False),
+        ([(0.2, 0.95), (0.21, 0.99), (-0.5, 0.89), (0.19, 0.93)], 0.2, True, True),
+        ([(-0.1, 0.95), (-0.12, 0.95)], -0.12, True, True),
+        ([(0.18, 0.95), (0.17, 0.95)], 0.17, True, False),
+        ([(-0.08, 0.95), (0.1, 0.95)], -0.08, False, False),
+    ],
+)
+def test_a_sources_offset_is_the_weighted_median_and_must_be_steady(
+    tmp_path: Path,
+    offsets: list[tuple[float, float]],
+    offset_s: float,
+    is_constant: bool,
+    is_out_of_sync: bool,
+) -> None:
+    with Catalog(Workspace.at(tmp_path).make()) as catalog:
+        catalog.insert("sources", [row("sources", source_id="S", uri="/s.mp4")])
+        clips = [f"c{number}" for number in range(len(offsets))]
+        catalog.insert("windows", [row("windows", clip_id=c, source_id="S") for c in clips])
+        rows = [
+            row("syncs", clip_id=clip, offset_s=offset, confidence=confidence)
+            for clip, (offset, confidence) in zip(clips, offsets, strict=True)
+        ]
+        catalog.insert("syncs", rows)
+        (found,) = answer(catalog, "source_offsets", "offset_s, is_constant, is_out_of_sync")
+    assert found == (offset_s, is_constant, is_out_of_sync)
 
 
 def test_the_funnel_counts_what_each_step_leaves(catalog: Catalog) -> None:

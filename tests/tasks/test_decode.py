@@ -56,6 +56,7 @@ def item_of(path: Path, **changed: Any) -> dict[str, Any]:
 
 def decode(path: Path, workspace: Path, **config: Any) -> dict[str, Any]:
     """The `decodes` row of a file, its counts checked against its durations."""
+    config = {"max_faces": 0} | config  # faces have tests of their own, and need weights
     rows = decode_item(item_of(path), DecodeConfig(**config), workspace, path.parent)
     row = rows["decodes"][0]
     assert not (path.parent / row["source_id"]).exists()
@@ -320,7 +321,8 @@ def test_a_shard_gives_rows_and_rejects_and_leaves_no_scratch(
     scratch.mkdir()
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "items.parquet")
     shard = ShardRef("decode", 0, str(tmp_path / "items.parquet"), "run-1")
-    result = decode_shard(shard, ShardTarget(str(workspace), str(scratch)), DecodeConfig())
+    target = ShardTarget(str(workspace), str(scratch))
+    result = decode_shard(shard, target, DecodeConfig(max_faces=0))
     assert (result.done, result.rejected) == (1, 1)
     assert set(result.tables) == {"progress", "rejects", "decodes"}
     reject = pq.read_table(result.tables["rejects"]).to_pylist()[0]
@@ -351,17 +353,17 @@ def test_a_file_that_changed_or_went_is_rejected(tmp_path: Path, workspace: Path
     item = item_of(path)
     for changed in ({"_size_bytes": 1}, {"_mtime_ns": 1}):
         with pytest.raises(Rejected) as caught:
-            decode_item(item | changed, DecodeConfig(), workspace, tmp_path)
+            decode_item(item | changed, DecodeConfig(max_faces=0), workspace, tmp_path)
         assert caught.value.reason == "changed"
     path.unlink()
     with pytest.raises(Rejected) as caught:
-        decode_item(item, DecodeConfig(), workspace, tmp_path)
+        decode_item(item, DecodeConfig(max_faces=0), workspace, tmp_path)
     assert caught.value.reason == "missing"
 
 
 def test_limits_end_a_pass_with_their_reason(tmp_path: Path, workspace: Path) -> None:
     path = write_media(tmp_path / "made.mp4", even_times(25, 8))
-    config = DecodeConfig(wall_limit_s=1e-9, floor_limit_s=0.02)
+    config = DecodeConfig(wall_limit_s=1e-9, floor_limit_s=0.02, max_faces=0)
     with pytest.raises(Rejected) as caught:
         decode_item(item_of(path), config, workspace, tmp_path)
     assert caught.value.reason == "timeout"

@@ -233,7 +233,7 @@ def take_in(catalog: Catalog, path: Path, folder: Path) -> None:
     folder.mkdir()
     facts = decode_source(str(path), str(folder), dataclasses.asdict(DecodeConfig()))
     blobs, row = Blobs(catalog.workspace.root), {"duration_s": facts["duration_s"]}
-    for name, column, _ in FILES:
+    for name, column in FILES:
         if (folder / name).exists():
             row[column] = blobs.put_file(folder / name, Path(name).suffix)
     catalog.insert("decodes", [made_row("decodes", source_id=path.stem, **row)])

