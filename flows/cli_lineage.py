@@ -128,8 +128,9 @@ def forget(
 
 
 def _applied(where: "Workspace", source: str, reason: str) -> "Takedown":
-    from storage.catalog import Catalog, CatalogMissing
+    from storage.catalog import Catalog
     from storage.ids import canonical_json
+    from storage.lake import CatalogMissing
     from storage.rights import forget as taken_down
     from storage.runs import begin_run, end_run
 

@@ -4,8 +4,6 @@ The catalog is the state of the pipeline. One process writes it; any number read
 """
 
 import dataclasses
-import glob
-import importlib.util
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,27 +16,24 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.lake import (
+    CatalogMissing,
+    attach,
+    open_connection,
+    place_of,
+    quoted,
+    require_there,
+)
 from storage.migrate import CatalogTooOld, migrate, version_of
 from storage.schema import SCHEMA_VERSION, TABLES
 from storage.stage import Output, ShardRef, ShardResult, Stage
 from storage.workspace import Workspace
 
-EXTENSIONS = ("ducklake", "sqlite_scanner")
 PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
     "AND item_id NOT IN (SELECT item_id FROM keyed)"
 )
-OFFLINE = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    # A retried shard writes the same path again; the cache would give parts of the old file.
-    "enable_external_file_cache": "false",
-}
-
-
-class CatalogMissing(FileNotFoundError):
-    """The workspace has no catalog yet."""
 
 
 class CatalogTooNew(RuntimeError):
@@ -66,29 +61,6 @@ class Pending:
         return not self.items and not self.gone
 
 
-def extension_path(name: str) -> Path:
-    """The file of a DuckDB extension inside its installed package.
-
-    Raises ModuleNotFoundError with the package to install where it is missing.
-    """
-    package = f"duckdb_extension_{name}"
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        wanted = package.replace("_", "-")
-        raise ModuleNotFoundError(f"{wanted} is not installed; run `make setup`")
-    folder = spec.submodule_search_locations[0]
-    found = glob.glob(f"{folder}/extensions/v{duckdb.__version__}/{name}.duckdb_extension")
-    if not found:
-        raise ModuleNotFoundError(
-            f"{package} does not fit DuckDB {duckdb.__version__}; run `make setup`"
-        )
-    return Path(found[0])
-
-
-def _quoted(text: str | Path) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
-
-
 class Catalog:
     """The catalog of one workspace, open for reading or for writing."""
 
@@ -103,17 +75,11 @@ class Catalog:
         """
         read_only = read_only or snapshot is not None
         self.workspace = workspace
-        if read_only and not workspace.catalog_path.exists():
-            raise CatalogMissing(
-                f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
-            )
-        if read_only and workspace.catalog_path.stat().st_size == 0:
-            raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
-        self.connection = duckdb.connect(config=dict(OFFLINE))
+        if read_only:
+            require_there(workspace)
+        self.connection = open_connection(workspace)
         try:
-            for name in EXTENSIONS:
-                self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
-            self._attach(read_only, snapshot)
+            attach(self.connection, workspace, read_only, snapshot)
             try:
                 if snapshot is None:
                     self._bring_up(read_only)
@@ -122,21 +88,10 @@ class Catalog:
                 self.connection.execute("DETACH lake")
                 with workspace.writing():
                     Catalog(workspace).close()
-                self._attach(read_only, snapshot)
+                attach(self.connection, workspace, read_only, snapshot)
         except BaseException:
             self.connection.close()
             raise
-
-    def _attach(self, read_only: bool, snapshot: int | None) -> None:
-        # A workspace that was moved or copied keeps its old path in the metadata.
-        options = ["OVERRIDE_DATA_PATH true"]
-        options += ["READ_ONLY"] if read_only else ["META_JOURNAL_MODE 'WAL'"]
-        options += [] if snapshot is None else [f"SNAPSHOT_VERSION {int(snapshot)}"]
-        self.connection.execute(
-            f"ATTACH {_quoted('ducklake:sqlite:' + str(self.workspace.catalog_path))} AS lake "
-            f"(DATA_PATH {_quoted(str(self.workspace.tables_path) + '/')}, {', '.join(options)})"
-        )
-        self.connection.execute("USE lake")
 
     def __enter__(self) -> Self:
         """The catalog itself."""
@@ -268,7 +223,7 @@ class Catalog:
         if progress is None:
             return
         with self.transaction():
-            worked = f"SELECT item_id FROM read_parquet({_quoted(progress)})"
+            worked = f"SELECT item_id FROM read_parquet({quoted(progress)})"
             if again:
                 self._forget(stage, worked)
             for table, path in sorted(result.tables.items()):
@@ -277,7 +232,7 @@ class Catalog:
                 new = f"ANTI JOIN lake.{table} USING ({keys})" if stage.keeps_history else ""
                 self.connection.execute(
                     f"INSERT INTO lake.{table} BY NAME "
-                    f"SELECT made.* FROM read_parquet({_quoted(path)}) AS made {new}"
+                    f"SELECT made.* FROM read_parquet({quoted(path)}) AS made {new}"
                 )
 
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -302,7 +257,7 @@ class Catalog:
     # -- making --------------------------------------------------------------------------------
 
     def _bring_up(self, read_only: bool) -> None:
-        version, path = version_of(self.connection), self.workspace.catalog_path
+        version, path = version_of(self.connection), place_of(self.workspace)
         if version > SCHEMA_VERSION:
             raise CatalogTooNew(
                 f"{path}: catalog version {version} is newer than {SCHEMA_VERSION}, "

@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage.catalog import OFFLINE, Catalog
+from storage.catalog import Catalog
+from storage.lake import SETTINGS
 from storage.workspace import Workspace
 
 ALLOWED_FUNCTIONS = frozenset(
@@ -74,7 +75,7 @@ def read_only_query(
     DuckDB's own words for SQL that it does not understand.
     """
     limits = limits or SqlLimits()
-    with duckdb.connect(config=dict(OFFLINE)) as parser:
+    with duckdb.connect(config=dict(SETTINGS)) as parser:
         _check(parser, sql)
     with Catalog(workspace, read_only=True, snapshot=snapshot) as catalog:
         _fence(catalog.connection, workspace, limits)

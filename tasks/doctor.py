@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from storage.catalog import EXTENSIONS, extension_path
+from storage.lake import EXTENSIONS, extension_path
 from storage.workspace import Workspace
 from tasks.weights import missing_weights
 
