@@ -5,12 +5,12 @@ The catalog is the state of the pipeline. One process writes it; any number read
 
 import dataclasses
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,16 +19,20 @@ import pyarrow.parquet as pq
 from storage.lake import (
     CatalogMissing,
     attach,
+    detach,
     open_connection,
     place_of,
-    quoted,
     require_there,
 )
-from storage.migrate import CatalogTooOld, migrate, version_of
+from storage.locks import Gate
+from storage.migrate import migrate, version_of
+from storage.retry import retried
 from storage.schema import SCHEMA_VERSION, TABLES
-from storage.stage import Output, ShardRef, ShardResult, Stage
+from storage.shard_commits import ShardCommits, forget_items
+from storage.stage import ShardRef, ShardResult, Stage
 from storage.workspace import Workspace
 
+Result = TypeVar("Result")
 PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
@@ -77,20 +81,17 @@ class Catalog:
         self.workspace = workspace
         if read_only:
             require_there(workspace)
+        self.gate = Gate(workspace)
         self.connection = open_connection(workspace)
+        self.commits = ShardCommits(self)
         try:
-            attach(self.connection, workspace, read_only, snapshot)
-            try:
-                if snapshot is None:
-                    self._bring_up(read_only)
-            except CatalogTooOld:
-                self.connection.execute("USE memory")
-                self.connection.execute("DETACH lake")
-                with workspace.writing():
-                    Catalog(workspace).close()
+            # Two processes that make one lake at the same moment would make its tables twice.
+            with nullcontext() if read_only else self.gate.committing():
                 attach(self.connection, workspace, read_only, snapshot)
+            if snapshot is None:
+                self._bring_up(read_only)
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -107,8 +108,9 @@ class Catalog:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection and frees its locks."""
         self.connection.close()
+        self.gate.close()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ class Catalog:
 
     def snapshot(self) -> int:
         """The newest snapshot id of all tables."""
-        return int(self.value("SELECT max(snapshot_id) FROM lake.snapshots()"))
+        return int(self.value("SELECT id FROM ducklake_current_snapshot('lake')"))
 
     # -- the state of a stage ------------------------------------------------------------------
 
@@ -137,6 +139,7 @@ class Catalog:
         The cut into shards follows all items in order of their ids, so that a build that was
         killed and started again cuts the same shards.
         """
+        self.commits.begin()
         for name, table in stage.given(self, config).items() if stage.given else ():
             self.connection.register(name, table)
         bound = _bind(stage.items, config)
@@ -203,8 +206,10 @@ class Catalog:
         Must follow `plan` of the same stage, and is for a plan whose `gone` is not 0.
         """
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {GONE}", [stage.name])
-        with self.transaction():
-            self._forget(stage, "SELECT item_id FROM gone")
+        self.write(
+            lambda: forget_items(self.connection, stage, "SELECT item_id FROM gone"),
+            f"stage {stage.name}: the removal of items that are gone",
+        )
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -212,28 +217,29 @@ class Catalog:
         """A transaction as a context: it commits at the end, or rolls back on an exception."""
         return _Transaction(self.connection)
 
+    def write(self, work: Callable[[], Result], what: str) -> Result:
+        """The result of some work in one transaction, tried again after what passes.
+
+        The work must look whether it was done already where doing it twice would differ: a commit
+        whose answer was lost may have happened. Raises CommitFailed, naming `what`.
+        """
+
+        def attempt() -> Result:
+            with self.gate.committing(), self.transaction():
+                return work()
+
+        return retried(attempt, what)
+
     def commit(self, stage: Stage, result: ShardResult, again: bool = True) -> None:
         """Commits all that a shard wrote in one transaction: rows, rejects and progress.
 
         Rows that the stage wrote earlier for the same items are replaced. Where the plan knows
         that there are none (`Pending.again`), not looking for them keeps commits equally fast
-        however much is done already.
+        however much is done already. Items that another build has finished meanwhile, under the
+        same fingerprint and for the same input, are left out. Raises CommitFailed.
         """
-        progress = result.tables.get("progress")
-        if progress is None:
-            return
-        with self.transaction():
-            worked = f"SELECT item_id FROM read_parquet({quoted(progress)})"
-            if again:
-                self._forget(stage, worked)
-            for table, path in sorted(result.tables.items()):
-                keys = ", ".join(TABLES[table].key)
-                # A model or a dataset is the same row whenever it is made again.
-                new = f"ANTI JOIN lake.{table} USING ({keys})" if stage.keeps_history else ""
-                self.connection.execute(
-                    f"INSERT INTO lake.{table} BY NAME "
-                    f"SELECT made.* FROM read_parquet({quoted(path)}) AS made {new}"
-                )
+        if result.tables.get("progress") is not None:
+            self.commits.commit(stage, result, again)
 
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
         """Inserts rows into a table; they must fit its schema."""
@@ -241,18 +247,6 @@ class Catalog:
         self.connection.register("new_rows", new)
         self.connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT * FROM new_rows")
         self.connection.unregister("new_rows")
-
-    def _forget(self, stage: Stage, item_ids: str) -> None:
-        for output in stage.outputs:
-            where, values = _owned(output)
-            self.connection.execute(
-                f"DELETE FROM lake.{output.table} WHERE {output.key} IN ({item_ids}){where}", values
-            )
-        for table in ("rejects", "progress"):
-            self.connection.execute(
-                f"DELETE FROM lake.{table} WHERE stage = ? AND item_id IN ({item_ids})",
-                [stage.name],
-            )
 
     # -- making --------------------------------------------------------------------------------
 
@@ -268,8 +262,21 @@ class Catalog:
         if read_only and not version:
             raise CatalogMissing(f"{path}: the catalog is empty")
         if read_only:
-            raise CatalogTooOld(f"{path}: version {version} is older than {SCHEMA_VERSION}")
-        migrate(self.connection, version)
+            detach(self.connection)
+            Catalog(self.workspace).close()
+            attach(self.connection, self.workspace, read_only)
+            return
+        retried(self._migrate, "the catalog's new version")
+
+    def _migrate(self) -> None:
+        """Brings the catalog forward, unless another process was faster."""
+        with self.gate.committing():
+            version = version_of(self.connection)
+            if version < SCHEMA_VERSION:
+                # Nobody works with an empty catalog; a build of an older version would go on
+                # writing rows without the new columns.
+                with self.gate.alone() if version else nullcontext():
+                    migrate(self.connection, version)
 
 
 class _Transaction:
@@ -280,9 +287,17 @@ class _Transaction:
         self.connection.execute("BEGIN")
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self.connection.execute("COMMIT")
-            return
+        try:
+            if kind is None:
+                self.connection.execute("COMMIT")
+                return
+        except BaseException:
+            self._roll_back()
+            raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        # A statement or a COMMIT that failed may have ended the transaction.
         with suppress(duckdb.Error):
             self.connection.execute("ROLLBACK")
 
@@ -298,12 +313,3 @@ def _bindable(value: Any) -> Any:
 
 def _no_rows(sql: str) -> str:
     return f"SELECT * FROM ({sql}) LIMIT 0"
-
-
-def _owned(output: Output) -> tuple[str, list[str]]:
-    where, values = "", []
-    for column, allowed in output.only:
-        marks = ", ".join("?" for _ in allowed)
-        where += f" AND {column} IN ({marks})"
-        values += list(allowed)
-    return where, values

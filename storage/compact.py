@@ -72,7 +72,7 @@ def compact(
         raise ValueError(f"an age of {expire_older_than_s} s: give 0 or more")
     if not apply:
         return _planned(catalog, expire_older_than_s)
-    with catalog.workspace.writing():
+    with catalog.gate.alone():
         plan = _planned(catalog, expire_older_than_s)
         if plan.expired:
             expire(catalog, plan.expired)

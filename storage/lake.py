@@ -2,7 +2,7 @@
 
 The metadata lies in SQLite below the workspace's folder, or in a schema of a PostgreSQL database.
 What else the attached lake needs is one function each: `_metadata` says where the metadata is,
-`_data_path` where the Parquet files are. An object store's endpoint and secret go into
+`data_path` where the Parquet files are. An object store's endpoint and secret go into
 `open_connection`, after the extensions, so that every connection has them before it attaches.
 """
 
@@ -20,6 +20,7 @@ LAKE = "lake"
 # What DuckLake calls the database with its own tables.
 METADATA = f"__ducklake_metadata_{LAKE}"
 SECRET = "talkies_catalog"
+ALL_ROWS = 1_000_000_000
 SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -64,10 +65,22 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
                 connection.execute(f"LOAD {quoted(extension_path(name))}")
         if workspace.catalog_url:
             connection.execute(Database.at(workspace.catalog_url).secret(SECRET))
+            # A COMMIT over a network may be done although its answer is lost; DuckLake then deletes
+            # the files that it wrote, so it writes none: small changes stay in its metadata.
+            connection.execute(f"SET ducklake_default_data_inlining_row_limit = {ALL_ROWS}")
+        # The rows that a transaction read are the newest ones, or it fails.
+        connection.execute("SET ducklake_max_retry_count = 0")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def is_there(workspace: Workspace) -> bool:
+    """Whether the workspace has a catalog; raises CatalogUnreachable."""
+    if workspace.catalog_url:
+        return Database.at(workspace.catalog_url).has_lake()
+    return workspace.catalog_path.exists()
 
 
 def require_there(workspace: Workspace) -> None:
@@ -75,19 +88,16 @@ def require_there(workspace: Workspace) -> None:
 
     Raises CatalogUnreachable where PostgreSQL cannot be asked.
     """
-    if workspace.catalog_url:
-        database = Database.at(workspace.catalog_url)
-        if not database.has_lake():
+    if not is_there(workspace):
+        if workspace.catalog_url:
             raise CatalogMissing(
-                f"{database} has no catalog; run `talkies demo` or `talkies build`, or look "
-                "whether --catalog names the right database and schema"
+                f"{place_of(workspace)} has no catalog; run `talkies demo` or `talkies build`, or "
+                "look whether --catalog names the right database and schema"
             )
-        return
-    if not workspace.catalog_path.exists():
         raise CatalogMissing(
             f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
         )
-    if workspace.catalog_path.stat().st_size == 0:
+    if not workspace.catalog_url and workspace.catalog_path.stat().st_size == 0:
         raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
 
 
@@ -103,7 +113,7 @@ def attach(
     """
     place, options = _metadata(workspace)
     # A workspace that was moved or copied keeps its old path in the metadata.
-    options += [f"DATA_PATH {quoted(_data_path(workspace))}", "OVERRIDE_DATA_PATH true"]
+    options += [f"DATA_PATH {quoted(data_path(workspace))}", "OVERRIDE_DATA_PATH true"]
     if read_only:
         options.append("READ_ONLY")
     elif not workspace.catalog_url:
@@ -114,6 +124,12 @@ def attach(
         options.append(f"SNAPSHOT_VERSION {int(snapshot)}")
     connection.execute(f"ATTACH {quoted(place)} AS {LAKE} ({', '.join(options)})")
     connection.execute(f"USE {LAKE}")
+
+
+def detach(connection: duckdb.DuckDBPyConnection) -> None:
+    """Detaches the catalog."""
+    connection.execute("USE memory")
+    connection.execute(f"DETACH {LAKE}")
 
 
 def place_of(workspace: Workspace) -> str:
@@ -132,7 +148,7 @@ def _metadata(workspace: Workspace) -> tuple[str, list[str]]:
     return f"ducklake:sqlite:{workspace.catalog_path}", []
 
 
-def _data_path(workspace: Workspace) -> str:
+def data_path(workspace: Workspace) -> str:
     """Where the Parquet files lie, with a slash at its end."""
     return f"{workspace.tables_path}/"
 

@@ -137,6 +137,12 @@ class Database:
             case "other":
                 return f"{self}: {said}"
 
+    def version(self) -> tuple[int, str]:
+        """The server's major version, and its whole one; raises CatalogUnreachable."""
+        with self.connect() as connection:
+            row = connection.execute("SHOW server_version").fetchone()
+            return connection.info.server_version // 10_000, str(row[0] if row else "?")
+
     def has_lake(self) -> bool:
         """Whether the schema holds a catalog; raises CatalogUnreachable."""
         with self.connect() as connection:

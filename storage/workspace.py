@@ -24,6 +24,7 @@ from storage.settings import Settings
 ADDRESSES = "workspace.json"
 DATA_SCHEMES = ("s3",)
 CATALOG_SCHEMES = ("postgresql", "postgres")
+SECRETS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*):[^\s@]*(@)|([?&]password=)[^\s&]*")
 FOLDERS = ("tables", "blobs", "shards", "checkpoints", "soundtracks", "reports", "scratch")
 
 
@@ -166,6 +167,11 @@ def secret_of(url: str) -> str:
     """The password in an address, or an empty text."""
     parts = urlsplit(url)
     return parse_qs(parts.query).get("password", [unquote(parts.password or "")])[0]
+
+
+def redacted(text: str) -> str:
+    """A text, as a command line is one, without the passwords of addresses in it."""
+    return SECRETS.sub(lambda found: f"{found[1] or ''}{found[2] or ''}{found[3] or ''}", text)
 
 
 def _check_url(what: str, url: str, schemes: tuple[str, ...]) -> None:

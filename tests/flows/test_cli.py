@@ -32,7 +32,7 @@ ALL_COMMANDS = list(commands(typer.main.get_command(app)))
 @pytest.fixture(autouse=True)
 def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins without options of another; help is not broken into narrow columns."""
-    for name, value in (("workspace", None), ("json", False), ("debug", False)):
+    for name, value in (("workspace", None), ("catalog", None), ("json", False), ("debug", False)):
         monkeypatch.setattr(console.Given, name, value)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -52,7 +52,7 @@ def test_every_commands_help_exits_with_0_and_shows_an_example(
     assert f"talkies {' '.join(words)} " in shown.partition("Example")[2]
 
 
-def test_every_command_takes_workspace_and_json_after_its_name(
+def test_every_command_takes_workspace_catalog_and_json_after_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for words in ALL_COMMANDS:
@@ -61,6 +61,7 @@ def test_every_command_takes_workspace_and_json_after_its_name(
             shown = capsys.readouterr().out
             assert "--workspace" in shown, words
             assert "--json" in shown, words
+            assert "--catalog" in shown, words
 
 
 def test_the_command_line_starts_without_slow_imports() -> None:
