@@ -49,21 +49,23 @@ def is_dump(copy: sqlite3.Connection) -> bool:
 def load(database: Database, path: Path) -> None:
     """Puts the tables of a dump in place of the catalog's, all or none."""
     database.make_schema()
-    with closing(sqlite3.connect(path)) as copy, database.connect() as connection:
-        with connection.transaction():
-            for table in _tables(connection, database.schema):
-                connection.execute(
-                    sql.SQL("DROP TABLE {}").format(sql.Identifier(database.schema, table))
-                )
-            made = copy.execute(f"SELECT name, sql FROM {MADE_BY} ORDER BY name").fetchall()
-            place = sql.Identifier(database.schema)
-            connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(place))
-            for table, definition in made:
-                connection.execute(definition.encode())
-                into = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
-                with connection.cursor().copy(into) as rows:
-                    for row in copy.execute(f"SELECT * FROM {_named(table)}"):
-                        rows.write_row([None if v is None else str(v) for v in row])
+    with (
+        closing(sqlite3.connect(path)) as copy,
+        database.connect() as connection,
+        connection.transaction(),
+    ):
+        for table in _tables(connection, database.schema):
+            gone = sql.Identifier(database.schema, table)
+            connection.execute(sql.SQL("DROP TABLE {}").format(gone))
+        made = copy.execute(f"SELECT name, sql FROM {MADE_BY} ORDER BY name").fetchall()
+        place = sql.Identifier(database.schema)
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(place))
+        for table, definition in made:
+            connection.execute(definition.encode())
+            into = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
+            with connection.cursor().copy(into) as rows:
+                for row in copy.execute(f"SELECT * FROM {_named(table)}"):
+                    rows.write_row([None if v is None else str(v) for v in row])
 
 
 def identity(database: Database) -> tuple[str, int] | None:

@@ -37,8 +37,8 @@ ALLOWED_FUNCTIONS = frozenset(
         "table_info",
     }
 )
-# DuckLake's own tables, in SQLite or in PostgreSQL, are no place to read from, and DuckDB's own views
-# tell of databases, files and settings.
+# DuckLake's own tables are no place to read from, in SQLite or in PostgreSQL, and DuckDB's own
+# views tell of databases, files and settings.
 PLACES = {"lake", "main", "information_schema"}
 SYSTEM_NAMES = ("duckdb_", "pragma_", "pg_", "sqlite_", "ducklake_")
 EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
