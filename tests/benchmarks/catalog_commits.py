@@ -205,25 +205,18 @@ def measure_writers(room: Workspace, writers: int, commits: int, clips: int) -> 
     took_s = time.perf_counter() - started
     for process in processes:
         process.join()
+    keys = {**dict.fromkeys(CLIP_TABLES, "clip_id"), "progress": "item_id"}
+    counted = " UNION ALL ".join(
+        f"SELECT count(*) AS rows, count(DISTINCT {key}) AS items FROM lake.{table}"
+        for table, key in keys.items()
+    )
     with Catalog(room, read_only=True) as catalog:
-        counts = {
-            (row["rows"], row["items"])
-            for row in catalog.rows(
-                " UNION ALL ".join(
-                    f"SELECT count(*) AS rows, count(DISTINCT {key}) AS items FROM lake.{table}"
-                    for table, key in (
-                        *((t, "clip_id") for t in CLIP_TABLES),
-                        ("progress", "item_id"),
-                    )
-                )
-            )
-        }
-    done = sum(commits for commits, _ in found)
-    wanted = writers * commits
+        counts = {(row["rows"], row["items"]) for row in catalog.rows(counted)}
+    done, wanted = sum(commits for commits, _ in found), writers * commits
     whole = counts == {(wanted * clips, wanted * clips)}
     print(f"\n{kind(room)}: {writers} writers, {commits} commits each: {done} of {wanted} in "
-          f"{took_s:.1f} s, {done / took_s:.1f} commits/s; "
-          f"{'nothing lost, nothing twice' if whole else f'WRONG: rows, items are {counts}'}")  # fmt: skip
+          f"{took_s:.1f} s, {done / took_s:.1f} commits/s")  # fmt: skip
+    print("nothing lost, nothing twice" if whole else f"WRONG: (rows, items) are {counts}")
     for _, errors in found:
         for error in errors:
             print(f"  {error}")
@@ -232,8 +225,8 @@ def measure_writers(room: Workspace, writers: int, commits: int, clips: int) -> 
 def measure_kills(room: Workspace, kills: int) -> None:
     """Kills a committing process at random moments; raises AssertionError for a torn shard."""
     counts = kill_often(room, kills)
-    print(f"\n{kind(room)}: {kills} kills while committing, {len(set(counts))} different states: "
-          f"all of a shard or none each time, verify clean, {counts[-1]} shards in the end")  # fmt: skip
+    print(f"\n{kind(room)}: {kills} kills while committing, {len(set(counts))} different states")
+    print(f"all of a shard or none each time, verify clean, {counts[-1]} shards in the end")
 
 
 def main() -> None:
