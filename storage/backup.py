@@ -9,9 +9,10 @@ are gone.
 import datetime
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from storage.ids import sha256_file
 from storage.locks import Gate
 from storage.postgres import Database
 from storage.postgres_backup import dump, identity, is_dump, load
+from storage.retry import retried
 from storage.schema import SCHEMA_VERSION
 from storage.workspace import Workspace, write_atomically
 
@@ -152,6 +154,38 @@ def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
             _put_aside(workspace.catalog_path, Path(plan.kept_at))
         temporary.replace(workspace.catalog_path)
         return replace(plan, is_applied=True)
+
+
+@contextmanager
+def safeguarded(catalog: Catalog) -> Iterator[None]:
+    """Undoes maintenance that lost its connection to PostgreSQL and, with it, its new files.
+
+    DuckLake deletes the files that it wrote where a COMMIT fails, also where the server made it and
+    only its answer was lost; the replaced files are still there. The metadata are then put back as
+    they were. For whoever keeps all writers out. A catalog in SQLite cannot come to this.
+    """
+    workspace = catalog.workspace
+    if not workspace.catalog_url:
+        yield
+        return
+    database, folder = Database.at(workspace.catalog_url), workspace.scratch("safeguard")
+    dump(database, folder / "before.sqlite")
+    try:
+        yield
+    except Exception:
+        if retried(lambda: _lost(workspace, folder / "now.sqlite"), "the look for lost files"):
+            retried(lambda: load(database, folder / "before.sqlite"), "the undoing")
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lost(workspace: Workspace, path: Path) -> bool:
+    """Whether the catalog refers to data files that are gone."""
+    path.unlink(missing_ok=True)
+    dump(Database.at(workspace.catalog_url), path)
+    with closing(_opened(path)) as now:
+        return any(not file.is_file() for file in _files(now, workspace))
 
 
 def _planned(workspace: Workspace, path: Path, manifest: Manifest) -> Restore:

@@ -284,7 +284,11 @@ class _Transaction:
         self.connection = connection
 
     def __enter__(self) -> None:
-        self.connection.execute("BEGIN")
+        try:
+            self.connection.execute("BEGIN")
+        except BaseException:
+            self._roll_back()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:

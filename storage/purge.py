@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
+from storage.backup import safeguarded
 from storage.catalog import Catalog
 from storage.postgres import Database
 from storage.workspace import Workspace, write_atomically
@@ -76,6 +77,16 @@ def purge(catalog: Catalog, tables: Collection[str], since: int) -> list[int]:
     older snapshots must have ended, and nothing else may write. Raises PurgeIncomplete where
     another process keeps the metadata from being rewritten.
     """
+    with safeguarded(catalog):
+        expired = _rewrite(catalog, since)
+    _all(catalog, "FROM ducklake_cleanup_old_files('lake', cleanup_all => true)")
+    _widen_statistics(catalog, tables)
+    shrink(catalog.workspace)
+    return expired
+
+
+def _rewrite(catalog: Catalog, since: int) -> list[int]:
+    """Writes files without the deleted rows; returns the snapshots that it expired."""
     newest_file = catalog.value(
         f"SELECT coalesce(max(data_file_id), 0) FROM {META}.ducklake_data_file"
     )
@@ -96,9 +107,6 @@ def purge(catalog: Catalog, tables: Collection[str], since: int) -> list[int]:
         older = [snapshot for snapshot in kept if snapshot < since]
         _expire(catalog, older)
         expired = older + expired
-    _all(catalog, "FROM ducklake_cleanup_old_files('lake', cleanup_all => true)")
-    _widen_statistics(catalog, tables)
-    shrink(catalog.workspace)
     return expired
 
 
