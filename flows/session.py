@@ -146,7 +146,7 @@ def to_do(
     Writes nothing: a workspace without a catalog is taken for an empty one.
     """
     with ExitStack() as stack:
-        if not workspace.catalog_path.exists():
+        if not is_there(workspace):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="talkies-plan-"))
             workspace = Workspace.at(folder).make()
             Catalog(workspace).close()
