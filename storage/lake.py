@@ -68,6 +68,8 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
             # A COMMIT over a network may be done although its answer is lost; DuckLake then deletes
             # the files that it wrote, so it writes none: small changes stay in its metadata.
             connection.execute(f"SET ducklake_default_data_inlining_row_limit = {ALL_ROWS}")
+        # It would be drawn on the output stream, into a command's JSON.
+        connection.execute("SET enable_progress_bar = false")
         # The rows that a transaction read are the newest ones, or it fails.
         connection.execute("SET ducklake_max_retry_count = 0")
     except BaseException:
