@@ -15,7 +15,7 @@ from storage.workspace import Workspace, secret_of
 from tests.made_commits import CLIP_TABLES, RUN_ID, STAGE, begin
 
 KILLS, SHARDS, CLIPS = 20, 400, 12
-LONGEST_S = 0.5
+LONGEST_S = 1.0
 
 
 def start(room: Workspace, shards: int) -> subprocess.Popen[str]:
