@@ -34,7 +34,7 @@ USAGE_ERRORS = frozenset(
     ]
 )
 
-app = typer.Typer(
+app = console.Commands(
     name="talkies",
     help="Turn video archives into training data, train on it, give silent films their sound.",
     no_args_is_help=True,

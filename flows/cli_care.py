@@ -8,7 +8,7 @@ import typer
 from flows import console
 from flows.console import JsonOption, WorkspaceOption
 
-care = typer.Typer(no_args_is_help=True)
+care = console.Commands(no_args_is_help=True)
 
 ApplyOption = Annotated[
     bool, typer.Option("--apply", help="Do it; without it, only say what would be done.")
@@ -165,12 +165,13 @@ def backup(
     from storage.backup import backup as backed_up
     from storage.backup import default_path
     from storage.catalog import Catalog
+    from storage.lake import place_of
 
     room = console.workspace_of(workspace)
     path = to or default_path(room)
     as_json = console.wants_json(as_json)
     if not as_json:
-        console.say_lines([f"copying {room.catalog_path} to {path}"])
+        console.say_lines([f"copying {place_of(room)} to {path}"])
     with Catalog(room, read_only=True) as opened:
         manifest = backed_up(opened, path)
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from flows import console
 from flows.console import JsonOption, WorkspaceOption
 
-catalog = typer.Typer(
+catalog = console.Commands(
     help="Query the catalog with SQL, and see what its tables mean.",
     epilog="Example: talkies catalog tables",
     no_args_is_help=True,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from storage.rights import Takedown
     from storage.workspace import Workspace
 
-lineage_commands = typer.Typer()
+lineage_commands = console.Commands()
 
 SHOWN = 20
 
@@ -128,14 +128,14 @@ def forget(
 
 
 def _applied(where: "Workspace", source: str, reason: str) -> "Takedown":
-    from storage.catalog import Catalog, CatalogMissing
+    from storage.catalog import Catalog
     from storage.ids import canonical_json
+    from storage.lake import require_there
     from storage.rights import forget as taken_down
     from storage.runs import begin_run, end_run
 
-    if not where.root.exists():
-        raise CatalogMissing(f"workspace {where.root} has no catalog; nothing is to be forgotten")
-    with where.writing(), Catalog(where) as opened:
+    require_there(where)
+    with Catalog(where) as opened, opened.gate.alone():
         run = begin_run(opened, "talkies catalog forget", canonical_json({"reason": reason}))
         status = "failed"
         try:

@@ -72,6 +72,8 @@ def run_build(
         quiet=as_json,
     )
     check_source(job.load())
+    # Remembers where its catalog and files lie: the flow opens it by its folder alone.
+    workspace.make()
     ran = _bring_up_to_date(job, BUILD, "build")
     _summarise(workspace, job.load().name, ran, as_json, None)
     rejects = _asked(workspace, queries.reject_count)

@@ -1,9 +1,12 @@
 """What the command line shares: options, output as text or JSON, errors as one line."""
 
+import functools
+import inspect
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
 import typer
@@ -11,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.settings import Settings
-from storage.workspace import Workspace
+from storage.workspace import Workspace, redacted, secret_of, without_secret
 
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
 FILE_WIDTH = 10_000
 DONE, FAILED, USAGE, REJECTS, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -50,11 +54,49 @@ class Given:
     interrupted: bool = False
 
 
+class Commands(typer.Typer):
+    """Commands that all take --catalog after their name, too."""
+
+    def command(
+        self, name: str | None = None, **options: Any
+    ) -> Callable[[CommandFunction], CommandFunction]:
+        """Registers a command with the options that it names, and --catalog."""
+        register = super().command(name, **options)
+
+        def registered(function: CommandFunction) -> CommandFunction:
+            register(_with_catalog(function))
+            return function
+
+        return registered
+
+
+def _with_catalog(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with one option more, which it does not get."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, catalog_url: str | None, **named: Any) -> Any:
+        Given.catalog = catalog_url or Given.catalog
+        return function(*arguments, **named)
+
+    signature = inspect.signature(function)
+    more = inspect.Parameter(
+        "catalog_url", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=CatalogOption
+    )
+    shown = signature.replace(parameters=[*signature.parameters.values(), more])
+    run.__dict__["__signature__"] = shown
+    run.__annotations__ = {**function.__annotations__, "catalog_url": CatalogOption}
+    return run
+
+
 def workspace_of(option: str | None) -> Workspace:
     """The workspace of the options, else of the environment."""
     settings = Settings()
+    catalog_url = Given.catalog or settings.catalog
+    # In the environment it reaches the flow and the workers too, and no row or message.
+    if secret := secret_of(catalog_url):
+        os.environ["PGPASSWORD"] = secret
     place = option or Given.workspace or settings.workspace
-    return Workspace.at(place, Given.catalog or settings.catalog)
+    return Workspace.at(place, without_secret(catalog_url))
 
 
 def wants_json(option: bool) -> bool:
@@ -119,6 +161,6 @@ def _cell(value: Any) -> str:
 
 def fail(message: str, code: int = FAILED) -> typer.Exit:
     """Prints one line on the error stream; returns the exit to raise."""
-    line = f"talkies: {' '.join(message.split())}"
+    line = f"talkies: {redacted(' '.join(message.split()))}"
     Console(stderr=True).print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     return typer.Exit(code)

@@ -14,10 +14,11 @@ from typing import Any
 from flows.progress import Progress
 from flows.workers import Workers
 from storage.catalog import Catalog, Pending
+from storage.lake import is_there
 from storage.queries import dataset_ids, pending_ids
 from storage.runs import Run, begin_run, end_killed_runs, end_run
 from storage.stage import Stage
-from storage.workspace import Workspace
+from storage.workspace import Workspace, redacted
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
 from tasks.scan import STAGE as SCAN
 from tasks.scan import list_folder
@@ -102,14 +103,14 @@ def open_session(job: Job) -> Iterator[Session]:
         yield current
         return
     recipe, workspace = job.load(), Workspace.at(job.workspace)
-    with workspace.make().writing(), Catalog(workspace) as catalog:
+    with Catalog(workspace.make()) as catalog, catalog.gate.building():
         _sweep(workspace, catalog)
-        run = begin_run(catalog, " ".join(["talkies", *sys.argv[1:]]), recipe.as_json())
+        run = begin_run(catalog, redacted(" ".join(["talkies", *sys.argv[1:]])), recipe.as_json())
         pool, status = Workers(job.workers), "failed"
         session = Session(workspace, recipe, catalog, pool, run, Progress(job.quiet))
         token = CURRENT.set(session)
         try:
-            with session.progress:
+            with session.progress, catalog.gate.running(run.run_id):
                 yield session
             status = "done"
         finally:
@@ -120,7 +121,7 @@ def open_session(job: Job) -> Iterator[Session]:
 
 
 def _sweep(workspace: Workspace, catalog: Catalog) -> None:
-    """Clears what killed runs left; whoever holds the writer lock is the only one alive."""
+    """Clears what killed runs left in the folder, whose only writer this is, and their rows."""
     shutil.rmtree(workspace.path("scratch/runs"), ignore_errors=True)
     end_killed_runs(catalog)
 
@@ -130,9 +131,8 @@ def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) 
 
     A stage whose inputs are still to be made shows only what is known so far.
     """
-    if not workspace.catalog_path.exists():
-        with workspace.make().writing(), Catalog(workspace):
-            pass
+    if not is_there(workspace):
+        Catalog(workspace.make()).close()
     with Catalog(workspace, read_only=True) as catalog:
         plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]
@@ -146,7 +146,7 @@ def to_do(
     Writes nothing: a workspace without a catalog is taken for an empty one.
     """
     with ExitStack() as stack:
-        if not workspace.catalog_path.exists():
+        if not is_there(workspace):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="talkies-plan-"))
             workspace = Workspace.at(folder).make()
             Catalog(workspace).close()

@@ -1,21 +1,27 @@
 """Back up the catalog's metadata and put it back.
 
-A backup is a copy of the SQLite file and a manifest beside it. The data files are not copied: they
-are never changed once written, and `gc` deletes them only after their grace period. A restore
-therefore refuses a backup whose data files are gone.
+A backup is a SQLite file with the metadata's tables, copied from SQLite or from PostgreSQL, and a
+manifest beside it. The data files are not copied: they are never changed once written, and `gc`
+deletes them only after their grace period. A restore therefore refuses a backup whose data files
+are gone.
 """
 
 import datetime
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from storage.catalog import Catalog
 from storage.ids import sha256_file
+from storage.locks import Gate
+from storage.postgres import Database
+from storage.postgres_backup import dump, identity, is_dump, load
+from storage.retry import retried
 from storage.schema import SCHEMA_VERSION
 from storage.workspace import Workspace, write_atomically
 
@@ -83,21 +89,16 @@ def default_path(workspace: Workspace) -> Path:
 def backup(catalog: Catalog, path: Path) -> Manifest:
     """Copies the metadata, at one moment and while others write, into a new file.
 
-    Raises FileExistsError where the file is there, and ValueError where the metadata does not lie
-    in SQLite.
+    Raises FileExistsError where the file is there, and CatalogUnreachable.
     """
-    source = catalog.workspace.catalog_path
-    if not source.is_file():
-        raise ValueError(f"{source}: only metadata in SQLite is backed up here; use pg_dump")
     if path.exists() or manifest_path(path).exists():
         raise FileExistsError(f"{path}: there is a backup of this name; give another")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        with closing(_opened(source)) as live, closing(sqlite3.connect(temporary)) as copy:
-            live.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
+        _copy(catalog.workspace, temporary)
+        with closing(_opened(temporary)) as copy:
             snapshot, uuid = _newest_snapshot(copy), _uuid(copy)
         _sync(temporary)
         version = catalog.value(
@@ -114,30 +115,85 @@ def backup(catalog: Catalog, path: Path) -> Manifest:
     return manifest
 
 
-def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
-    """Checks a backup; with apply, holds the writer lock and puts it in place of the catalog.
+def _copy(workspace: Workspace, path: Path) -> None:
+    if workspace.catalog_url:
+        dump(Database.at(workspace.catalog_url), path)
+        return
+    source = workspace.catalog_path
+    with closing(_opened(source)) as live, closing(sqlite3.connect(path)) as copy:
+        live.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
 
-    The replaced catalog is kept beside the new one. No reader may have the catalog open.
+
+def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
+    """Checks a backup; with apply, keeps all writers out and puts it in place of the catalog.
+
+    The replaced catalog is kept beside the new one, or as another backup where the metadata lie in
+    PostgreSQL. No reader may have a catalog in SQLite open.
 
     Raises FileNotFoundError where the backup or its manifest is missing, BackupRefused for one that
-    is damaged, foreign, newer than this talkies or without its data files, and WorkspaceBusy where
-    another process has the workspace.
+    is damaged, foreign, of another kind of database, newer than this talkies or without its data
+    files, and WorkspaceBusy where another process writes.
     """
     manifest = _checked(workspace, path)
     if not apply:
         return _planned(workspace, path, manifest)
-    with workspace.make().writing():
+    with closing(Gate(workspace)) as gate, gate.alone():
         plan = _planned(workspace, path, manifest)
+        if workspace.catalog_url:
+            if plan.kept_at:
+                with Catalog(workspace, read_only=True) as replaced:
+                    backup(replaced, Path(plan.kept_at))
+            with gate.committing():
+                load(Database.at(workspace.catalog_url), path)
+            return replace(plan, is_applied=True)
         temporary = workspace.root / ".catalog.sqlite.restoring"
         temporary.write_bytes(path.read_bytes())
         _sync(temporary)
         if plan.kept_at:
             _put_aside(workspace.catalog_path, Path(plan.kept_at))
         temporary.replace(workspace.catalog_path)
-        return Restore(plan.path, manifest, plan.replaces_snapshot, plan.kept_at, True)
+        return replace(plan, is_applied=True)
+
+
+@contextmanager
+def safeguarded(catalog: Catalog) -> Iterator[None]:
+    """Undoes maintenance that lost its connection to PostgreSQL and, with it, its new files.
+
+    DuckLake deletes the files that it wrote where a COMMIT fails, also where the server made it and
+    only its answer was lost; the replaced files are still there. The metadata are then put back as
+    they were. For whoever keeps all writers out. A catalog in SQLite cannot come to this.
+    """
+    workspace = catalog.workspace
+    if not workspace.catalog_url:
+        yield
+        return
+    database, folder = Database.at(workspace.catalog_url), workspace.scratch("safeguard")
+    dump(database, folder / "before.sqlite")
+    try:
+        yield
+    except Exception:
+        if retried(lambda: _lost(workspace, folder / "now.sqlite"), "the look for lost files"):
+            retried(lambda: load(database, folder / "before.sqlite"), "the undoing")
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lost(workspace: Workspace, path: Path) -> bool:
+    """Whether the catalog refers to data files that are gone."""
+    path.unlink(missing_ok=True)
+    dump(Database.at(workspace.catalog_url), path)
+    with closing(_opened(path)) as now:
+        return any(not file.is_file() for file in _files(now, workspace))
 
 
 def _planned(workspace: Workspace, path: Path, manifest: Manifest) -> Restore:
+    if workspace.catalog_url:
+        known = identity(Database.at(workspace.catalog_url))
+        kept = default_path(workspace).with_name(f"replaced-{_now():{STAMP}-%f}.sqlite")
+        kept_at = str(kept) if known else ""
+        return Restore(str(path), manifest, known[1] if known else None, kept_at, False)
     current = workspace.catalog_path
     kept = current.with_name(f"{current.name}.replaced-{_now():{STAMP}-%f}")
     kept_at = str(kept) if current.exists() else ""
@@ -162,12 +218,19 @@ def _checked(workspace: Workspace, path: Path) -> Manifest:
         with closing(_opened(path)) as copy:
             (state,) = copy.execute("PRAGMA integrity_check").fetchone()
             uuid, snapshot = _uuid(copy), _newest_snapshot(copy)
+            is_of_server = is_dump(copy)
             lost = [file for file in _files(copy, workspace) if not file.is_file()]
     except sqlite3.Error as error:
         raise BackupRefused(f"{path}: not a catalog: {error}") from None
     if state != "ok" or (uuid, snapshot) != (manifest.catalog_uuid, manifest.snapshot):
         raise BackupRefused(f"{path}: damaged: it is not what its manifest says")
-    own = _readable_uuid(workspace.catalog_path)
+    if is_of_server != bool(workspace.catalog_url):
+        made, wanted = ("PostgreSQL", "SQLite") if is_of_server else ("SQLite", "PostgreSQL")
+        raise BackupRefused(
+            f"{path}: made of a catalog in {made}; this workspace's is in {wanted}: restore it "
+            "in a workspace of its own kind"
+        )
+    own = _own_uuid(workspace)
     if own not in (None, uuid):
         raise BackupRefused(f"{path}: foreign: it belongs to another workspace's catalog")
     if lost:
@@ -189,6 +252,13 @@ def _manifest(path: Path) -> Manifest:
     if manifest.format != FORMAT:
         raise BackupRefused(f"{beside}: format {manifest.format} is not {FORMAT}")
     return manifest
+
+
+def _own_uuid(workspace: Workspace) -> str | None:
+    if workspace.catalog_url:
+        known = identity(Database.at(workspace.catalog_url))
+        return known[0] if known else None
+    return _readable_uuid(workspace.catalog_path)
 
 
 def _readable_uuid(path: Path) -> str | None:

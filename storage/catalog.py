@@ -4,41 +4,40 @@ The catalog is the state of the pipeline. One process writes it; any number read
 """
 
 import dataclasses
-import glob
-import importlib.util
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.migrate import CatalogTooOld, migrate, version_of
+from storage.lake import (
+    CatalogMissing,
+    attach,
+    detach,
+    open_connection,
+    place_of,
+    require_there,
+)
+from storage.locks import Gate
+from storage.migrate import migrate, version_of
+from storage.retry import retried
 from storage.schema import SCHEMA_VERSION, TABLES
-from storage.stage import Output, ShardRef, ShardResult, Stage
+from storage.shard_commits import ShardCommits, forget_items
+from storage.stage import ShardRef, ShardResult, Stage
 from storage.workspace import Workspace
 
-EXTENSIONS = ("ducklake", "sqlite_scanner")
+Result = TypeVar("Result")
 PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
     "AND item_id NOT IN (SELECT item_id FROM keyed)"
 )
-OFFLINE = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    # A retried shard writes the same path again; the cache would give parts of the old file.
-    "enable_external_file_cache": "false",
-}
-
-
-class CatalogMissing(FileNotFoundError):
-    """The workspace has no catalog yet."""
 
 
 class CatalogTooNew(RuntimeError):
@@ -66,29 +65,6 @@ class Pending:
         return not self.items and not self.gone
 
 
-def extension_path(name: str) -> Path:
-    """The file of a DuckDB extension inside its installed package.
-
-    Raises ModuleNotFoundError with the package to install where it is missing.
-    """
-    package = f"duckdb_extension_{name}"
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        wanted = package.replace("_", "-")
-        raise ModuleNotFoundError(f"{wanted} is not installed; run `make setup`")
-    folder = spec.submodule_search_locations[0]
-    found = glob.glob(f"{folder}/extensions/v{duckdb.__version__}/{name}.duckdb_extension")
-    if not found:
-        raise ModuleNotFoundError(
-            f"{package} does not fit DuckDB {duckdb.__version__}; run `make setup`"
-        )
-    return Path(found[0])
-
-
-def _quoted(text: str | Path) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
-
-
 class Catalog:
     """The catalog of one workspace, open for reading or for writing."""
 
@@ -103,40 +79,20 @@ class Catalog:
         """
         read_only = read_only or snapshot is not None
         self.workspace = workspace
-        if read_only and not workspace.catalog_path.exists():
-            raise CatalogMissing(
-                f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
-            )
-        if read_only and workspace.catalog_path.stat().st_size == 0:
-            raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
-        self.connection = duckdb.connect(config=dict(OFFLINE))
+        if read_only:
+            require_there(workspace)
+        self.gate = Gate(workspace)
+        self.connection = open_connection(workspace)
+        self.commits = ShardCommits(self)
         try:
-            for name in EXTENSIONS:
-                self.connection.execute(f"LOAD {_quoted(extension_path(name))}")
-            self._attach(read_only, snapshot)
-            try:
-                if snapshot is None:
-                    self._bring_up(read_only)
-            except CatalogTooOld:
-                self.connection.execute("USE memory")
-                self.connection.execute("DETACH lake")
-                with workspace.writing():
-                    Catalog(workspace).close()
-                self._attach(read_only, snapshot)
+            # Two processes that make one lake at the same moment would make its tables twice.
+            with nullcontext() if read_only else self.gate.committing():
+                attach(self.connection, workspace, read_only, snapshot)
+            if snapshot is None:
+                self._bring_up(read_only)
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
-
-    def _attach(self, read_only: bool, snapshot: int | None) -> None:
-        # A workspace that was moved or copied keeps its old path in the metadata.
-        options = ["OVERRIDE_DATA_PATH true"]
-        options += ["READ_ONLY"] if read_only else ["META_JOURNAL_MODE 'WAL'"]
-        options += [] if snapshot is None else [f"SNAPSHOT_VERSION {int(snapshot)}"]
-        self.connection.execute(
-            f"ATTACH {_quoted('ducklake:sqlite:' + str(self.workspace.catalog_path))} AS lake "
-            f"(DATA_PATH {_quoted(str(self.workspace.tables_path) + '/')}, {', '.join(options)})"
-        )
-        self.connection.execute("USE lake")
 
     def __enter__(self) -> Self:
         """The catalog itself."""
@@ -152,8 +108,9 @@ class Catalog:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection and frees its locks."""
         self.connection.close()
+        self.gate.close()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -172,7 +129,7 @@ class Catalog:
 
     def snapshot(self) -> int:
         """The newest snapshot id of all tables."""
-        return int(self.value("SELECT max(snapshot_id) FROM lake.snapshots()"))
+        return int(self.value("SELECT id FROM ducklake_current_snapshot('lake')"))
 
     # -- the state of a stage ------------------------------------------------------------------
 
@@ -182,6 +139,7 @@ class Catalog:
         The cut into shards follows all items in order of their ids, so that a build that was
         killed and started again cuts the same shards.
         """
+        self.commits.begin()
         for name, table in stage.given(self, config).items() if stage.given else ():
             self.connection.register(name, table)
         bound = _bind(stage.items, config)
@@ -248,8 +206,10 @@ class Catalog:
         Must follow `plan` of the same stage, and is for a plan whose `gone` is not 0.
         """
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {GONE}", [stage.name])
-        with self.transaction():
-            self._forget(stage, "SELECT item_id FROM gone")
+        self.write(
+            lambda: forget_items(self.connection, stage, "SELECT item_id FROM gone"),
+            f"stage {stage.name}: the removal of items that are gone",
+        )
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -257,28 +217,29 @@ class Catalog:
         """A transaction as a context: it commits at the end, or rolls back on an exception."""
         return _Transaction(self.connection)
 
+    def write(self, work: Callable[[], Result], what: str) -> Result:
+        """The result of some work in one transaction, tried again after what passes.
+
+        The work must look whether it was done already where doing it twice would differ: a commit
+        whose answer was lost may have happened. Raises CommitFailed, naming `what`.
+        """
+
+        def attempt() -> Result:
+            with self.gate.committing(), self.transaction():
+                return work()
+
+        return retried(attempt, what)
+
     def commit(self, stage: Stage, result: ShardResult, again: bool = True) -> None:
         """Commits all that a shard wrote in one transaction: rows, rejects and progress.
 
         Rows that the stage wrote earlier for the same items are replaced. Where the plan knows
         that there are none (`Pending.again`), not looking for them keeps commits equally fast
-        however much is done already.
+        however much is done already. Items that another build has finished meanwhile, under the
+        same fingerprint and for the same input, are left out. Raises CommitFailed.
         """
-        progress = result.tables.get("progress")
-        if progress is None:
-            return
-        with self.transaction():
-            worked = f"SELECT item_id FROM read_parquet({_quoted(progress)})"
-            if again:
-                self._forget(stage, worked)
-            for table, path in sorted(result.tables.items()):
-                keys = ", ".join(TABLES[table].key)
-                # A model or a dataset is the same row whenever it is made again.
-                new = f"ANTI JOIN lake.{table} USING ({keys})" if stage.keeps_history else ""
-                self.connection.execute(
-                    f"INSERT INTO lake.{table} BY NAME "
-                    f"SELECT made.* FROM read_parquet({_quoted(path)}) AS made {new}"
-                )
+        if result.tables.get("progress") is not None:
+            self.commits.commit(stage, result, again)
 
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
         """Inserts rows into a table; they must fit its schema."""
@@ -287,22 +248,10 @@ class Catalog:
         self.connection.execute(f"INSERT INTO lake.{table} BY NAME SELECT * FROM new_rows")
         self.connection.unregister("new_rows")
 
-    def _forget(self, stage: Stage, item_ids: str) -> None:
-        for output in stage.outputs:
-            where, values = _owned(output)
-            self.connection.execute(
-                f"DELETE FROM lake.{output.table} WHERE {output.key} IN ({item_ids}){where}", values
-            )
-        for table in ("rejects", "progress"):
-            self.connection.execute(
-                f"DELETE FROM lake.{table} WHERE stage = ? AND item_id IN ({item_ids})",
-                [stage.name],
-            )
-
     # -- making --------------------------------------------------------------------------------
 
     def _bring_up(self, read_only: bool) -> None:
-        version, path = version_of(self.connection), self.workspace.catalog_path
+        version, path = version_of(self.connection), place_of(self.workspace)
         if version > SCHEMA_VERSION:
             raise CatalogTooNew(
                 f"{path}: catalog version {version} is newer than {SCHEMA_VERSION}, "
@@ -313,8 +262,21 @@ class Catalog:
         if read_only and not version:
             raise CatalogMissing(f"{path}: the catalog is empty")
         if read_only:
-            raise CatalogTooOld(f"{path}: version {version} is older than {SCHEMA_VERSION}")
-        migrate(self.connection, version)
+            detach(self.connection)
+            Catalog(self.workspace).close()
+            attach(self.connection, self.workspace, read_only)
+            return
+        retried(self._migrate, "the catalog's new version")
+
+    def _migrate(self) -> None:
+        """Brings the catalog forward, unless another process was faster."""
+        with self.gate.committing():
+            version = version_of(self.connection)
+            if version < SCHEMA_VERSION:
+                # Nobody works with an empty catalog; a build of an older version would go on
+                # writing rows without the new columns.
+                with self.gate.alone() if version else nullcontext():
+                    migrate(self.connection, version)
 
 
 class _Transaction:
@@ -322,12 +284,24 @@ class _Transaction:
         self.connection = connection
 
     def __enter__(self) -> None:
-        self.connection.execute("BEGIN")
+        try:
+            self.connection.execute("BEGIN")
+        except BaseException:
+            self._roll_back()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self.connection.execute("COMMIT")
-            return
+        try:
+            if kind is None:
+                self.connection.execute("COMMIT")
+                return
+        except BaseException:
+            self._roll_back()
+            raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        # A statement or a COMMIT that failed may have ended the transaction.
         with suppress(duckdb.Error):
             self.connection.execute("ROLLBACK")
 
@@ -343,12 +317,3 @@ def _bindable(value: Any) -> Any:
 
 def _no_rows(sql: str) -> str:
     return f"SELECT * FROM ({sql}) LIMIT 0"
-
-
-def _owned(output: Output) -> tuple[str, list[str]]:
-    where, values = "", []
-    for column, allowed in output.only:
-        marks = ", ".join("?" for _ in allowed)
-        where += f" AND {column} IN ({marks})"
-        values += list(allowed)
-    return where, values

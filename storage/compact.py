@@ -8,6 +8,7 @@ because a query that runs now may still read them.
 import datetime
 from dataclasses import dataclass
 
+from storage.backup import safeguarded
 from storage.catalog import Catalog
 
 # Any deleted row keeps its file from being merged.
@@ -72,7 +73,7 @@ def compact(
         raise ValueError(f"an age of {expire_older_than_s} s: give 0 or more")
     if not apply:
         return _planned(catalog, expire_older_than_s)
-    with catalog.workspace.writing():
+    with catalog.gate.alone(), safeguarded(catalog):
         plan = _planned(catalog, expire_older_than_s)
         if plan.expired:
             expire(catalog, plan.expired)

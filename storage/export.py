@@ -13,8 +13,9 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from storage.catalog import OFFLINE, Catalog
+from storage.catalog import Catalog
 from storage.catalog_page import page
+from storage.lake import SETTINGS
 from storage.schema import SCHEMA_VERSION, TABLES, VIEWS
 
 STORAGE_VERSION = "v1.0.0"
@@ -102,7 +103,7 @@ def _write_tables(catalog: Catalog, folder: Path) -> int:
 
 def _write_views(folder: Path) -> None:
     """Writes the DuckDB file; its views are checked, and described like the catalog's own."""
-    with duckdb.connect(config=dict(OFFLINE)) as connection:
+    with duckdb.connect(config=dict(SETTINGS)) as connection:
         # DuckDB binds a view when it is made; what it keeps is the relative name.
         connection.execute("SET file_search_path = ?", [str(folder)])
         path = str(folder / "catalog.duckdb").replace("'", "''")

@@ -19,8 +19,8 @@ from storage.workspace import Workspace
 
 GRACE_S = 24 * 3600.0
 FILE_FOLDERS = ("blobs", "shards", "soundtracks")
-# The engine's own state, the lock, and nothing else outlive the commands that write scratch.
-SCRATCH_STAYS = ("prefect", "writer.lock")
+# The engine's own state, the locks, and nothing else outlive the commands that write scratch.
+SCRATCH_STAYS = ("prefect", "writer.lock", "commit.lock")
 SCRATCH_PARENTS = ("runs", "training")
 
 
@@ -75,7 +75,7 @@ def gc(catalog: Catalog, grace_s: float = GRACE_S, apply: bool = False) -> Sweep
         raise ValueError(f"a grace period of {grace_s} s: give 0 or more")
     if not apply:
         return _sweep(catalog, grace_s, apply=False)
-    with catalog.workspace.writing():
+    with catalog.gate.alone():
         sweep = _sweep(catalog, grace_s, apply=True)
         for orphan in sweep.orphans:
             _delete(catalog.workspace.path(orphan.ref))

@@ -15,10 +15,6 @@ from storage.schema import SCHEMA_VERSION, TABLES, VIEWS
 TWIN = "talkies_view_as_it_should_be"
 
 
-class CatalogTooOld(RuntimeError):
-    """The catalog has an older version and is open for reading only."""
-
-
 class CannotMigrate(RuntimeError):
     """The catalog has something that adding cannot turn into what the schema says."""
 

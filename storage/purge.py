@@ -10,11 +10,16 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from psycopg import sql
 
+from storage.backup import safeguarded
 from storage.catalog import Catalog
+from storage.postgres import Database
 from storage.workspace import Workspace, write_atomically
 
 META = "__ducklake_metadata_lake"
@@ -72,6 +77,16 @@ def purge(catalog: Catalog, tables: Collection[str], since: int) -> list[int]:
     older snapshots must have ended, and nothing else may write. Raises PurgeIncomplete where
     another process keeps the metadata from being rewritten.
     """
+    with safeguarded(catalog):
+        expired = _rewrite(catalog, since)
+    _all(catalog, "FROM ducklake_cleanup_old_files('lake', cleanup_all => true)")
+    _widen_statistics(catalog, tables)
+    shrink(catalog.workspace)
+    return expired
+
+
+def _rewrite(catalog: Catalog, since: int) -> list[int]:
+    """Writes files without the deleted rows; returns the snapshots that it expired."""
     newest_file = catalog.value(
         f"SELECT coalesce(max(data_file_id), 0) FROM {META}.ducklake_data_file"
     )
@@ -92,9 +107,6 @@ def purge(catalog: Catalog, tables: Collection[str], since: int) -> list[int]:
         older = [snapshot for snapshot in kept if snapshot < since]
         _expire(catalog, older)
         expired = older + expired
-    _all(catalog, "FROM ducklake_cleanup_old_files('lake', cleanup_all => true)")
-    _widen_statistics(catalog, tables)
-    shrink(catalog.workspace)
     return expired
 
 
@@ -149,10 +161,13 @@ def _widen_statistics(catalog: Catalog, tables: Collection[str]) -> None:
 
 
 def shrink(workspace: Workspace, wait_s: float = 5.0) -> None:
-    """Rewrites the metadata file, whose free pages still hold what was deleted.
+    """Rewrites the metadata, whose free pages still hold what was deleted.
 
-    Raises PurgeIncomplete where it is still being read after `wait_s`.
+    Raises PurgeIncomplete where they are still being read after `wait_s`.
     """
+    if workspace.catalog_url:
+        _shrink_schema(Database.at(workspace.catalog_url), wait_s)
+        return
     if not workspace.catalog_path.exists():
         return
     # Another process: SQLite's locks are per process, and closing the file here would drop those
@@ -168,6 +183,47 @@ def shrink(workspace: Workspace, wait_s: float = 5.0) -> None:
         raise PurgeIncomplete(
             f"{workspace.catalog_path}: deleted rows may still lie in it ({said[0]}); close all "
             "readers and run the same command again"
+        )
+
+
+def _shrink_schema(database: Database, wait_s: float) -> None:
+    """Writes every table of the catalog's schema anew, with statistics of what it holds now.
+
+    A plain VACUUM would leave the bytes of deleted rows in their pages.
+    """
+    try:
+        with database.connect() as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{wait_s:g}s"])
+            tables = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = %s", [database.schema]
+            ).fetchall()
+            for (table,) in tables:
+                name = sql.Identifier(database.schema, str(table))
+                connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(name))
+            _forget_statistics(connection, database.schema)
+    except psycopg.errors.LockNotAvailable:
+        raise PurgeIncomplete(
+            f"{database}: deleted rows may still lie in it (it is being read); close all readers "
+            "and run the same command again"
+        ) from None
+
+
+def _forget_statistics(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Drops PostgreSQL's most common values of tables that are empty: ANALYZE keeps those."""
+    rows = connection.execute(
+        "SELECT s.tablename, s.attname, format_type(a.atttypid, a.atttypmod) FROM pg_stats s "
+        "JOIN pg_class c ON c.relname = s.tablename "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = s.schemaname "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname "
+        "WHERE s.schemaname = %s AND c.reltuples <= 0",
+        [schema],
+    ).fetchall()
+    for table, column, kind in rows:
+        # A column that gets a type, its own too, loses its statistics.
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}").format(
+                sql.Identifier(schema, table), sql.Identifier(column), sql.SQL(kind)
+            )
         )
 
 

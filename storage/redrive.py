@@ -48,7 +48,7 @@ def redrive(
     process writes.
     """
     if apply:
-        with catalog.workspace.writing():
+        with catalog.gate.building():
             return _redriven(catalog, {"reason": reason, "stage": stage, "item_id": item_id}, True)
     return _redriven(catalog, {"reason": reason, "stage": stage, "item_id": item_id}, False)
 
@@ -63,11 +63,14 @@ def _redriven(catalog: Catalog, chosen: dict[str, str | None], apply: bool) -> R
         asked = " ".join(f"{name}={value}" for name, value in chosen.items() if value)
         raise NothingRejected(f"no reject has {asked}; there are: {known}")
     if rows and apply:
-        with catalog.transaction():
+
+        def write() -> None:
             catalog.connection.execute(
                 f"DELETE FROM lake.progress WHERE (stage, item_id) IN (SELECT (stage, item_id) "
                 f"{CHOSEN})",
                 chosen,
             )
             catalog.connection.execute(f"DELETE {CHOSEN}", chosen)
+
+        catalog.write(write, "the redrive")
     return Redrive(tuple(rows), apply)

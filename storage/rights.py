@@ -244,7 +244,8 @@ def _delete(
         "WHERE dataset_id IN (SELECT unnest(?::VARCHAR[]))",
         [reach.marks["dataset"]],
     )
-    with catalog.transaction():
+
+    def write() -> None:
         for table, test in conditions().items():
             connection.execute(f"DELETE FROM lake.{table} WHERE {test}")
         if moved:
@@ -256,6 +257,8 @@ def _delete(
             refs = [moved.get(ref, ref) for ref in row["shard_refs"]]
             _update_dataset(catalog, row["dataset_id"], [ref for ref in refs if ref])
         _leave_tombstone(catalog, reach, reason, run_id)
+
+    catalog.write(write, f"the removal of source {reach.source_id}")
 
 
 def _update_dataset(catalog: Catalog, dataset_id: str, shard_refs: list[str]) -> None:

@@ -40,27 +40,41 @@ def begin_run(catalog: Catalog, command: str, recipe: str) -> Run:
         "started_at": now,
         "status": "running",
     }
-    catalog.insert("runs", [row])
+
+    def write() -> None:
+        if not catalog.value("SELECT count(*) FROM lake.runs WHERE run_id = ?", [run.run_id]):
+            catalog.insert("runs", [row])
+
+    catalog.write(write, f"run {run.run_id}: its begin")
     return run
 
 
 def end_run(catalog: Catalog, run: Run, status: str) -> None:
     """Completes the row of a run with how it ended; its processes must have ended before."""
-    catalog.connection.execute(
-        "UPDATE lake.runs SET finished_at = ?, status = ?, wall_s = ?, cpu_s = ? WHERE run_id = ?",
-        [
-            datetime.datetime.now(datetime.UTC),
-            status,
-            time.monotonic() - run.started,
-            _cpu_s() - run.cpu_started,
-            run.run_id,
-        ],
-    )
+    values = [
+        datetime.datetime.now(datetime.UTC),
+        status,
+        time.monotonic() - run.started,
+        _cpu_s() - run.cpu_started,
+        run.run_id,
+    ]
+    sql = "UPDATE lake.runs SET finished_at = ?, status = ?, wall_s = ?, cpu_s = ? WHERE run_id = ?"
+    catalog.write(lambda: catalog.connection.execute(sql, values), f"run {run.run_id}: its end")
 
 
 def end_killed_runs(catalog: Catalog) -> None:
-    """Says of runs that never ended that they were killed; for whoever holds the writer lock."""
-    catalog.connection.execute("UPDATE lake.runs SET status = 'killed' WHERE status = 'running'")
+    """Says of runs that never ended that they were killed; for whoever holds the writer lock.
+
+    Runs that another machine has under way are left.
+    """
+    rows = catalog.rows("SELECT run_id FROM lake.runs WHERE status = 'running'")
+    killed = [row["run_id"] for row in rows if not catalog.gate.is_running(row["run_id"])]
+    if killed:
+        sql = (
+            "UPDATE lake.runs SET status = 'killed' "
+            "WHERE status = 'running' AND run_id IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        catalog.write(lambda: catalog.connection.execute(sql, [killed]), "the end of killed runs")
 
 
 def _cpu_s() -> float:

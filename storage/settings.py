@@ -27,6 +27,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Worker processes; one a core unless set.",
     )
+    commit_wait_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds for which a commit is tried again, or waits for another.",
+    )
     cache: Path = Field(
         default=Path("~/.cache/talkies"), description="Folder of fetched weights and corpora."
     )

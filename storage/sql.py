@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage.catalog import OFFLINE, Catalog
+from storage.catalog import Catalog
+from storage.lake import SETTINGS, data_path
 from storage.workspace import Workspace
 
 ALLOWED_FUNCTIONS = frozenset(
@@ -36,6 +37,10 @@ ALLOWED_FUNCTIONS = frozenset(
         "table_info",
     }
 )
+# DuckLake's own tables are no place to read from, in SQLite or in PostgreSQL, and DuckDB's own
+# views tell of databases, files and settings.
+PLACES = {"lake", "main", "information_schema"}
+SYSTEM_NAMES = ("duckdb_", "pragma_", "pg_", "sqlite_", "ducklake_")
 EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 BATCH_ROWS = 10_000
 
@@ -74,7 +79,7 @@ def read_only_query(
     DuckDB's own words for SQL that it does not understand.
     """
     limits = limits or SqlLimits()
-    with duckdb.connect(config=dict(OFFLINE)) as parser:
+    with duckdb.connect(config=dict(SETTINGS)) as parser:
         _check(parser, sql)
     with Catalog(workspace, read_only=True, snapshot=snapshot) as catalog:
         _fence(catalog.connection, workspace, limits)
@@ -103,16 +108,34 @@ def _check(parser: duckdb.DuckDBPyConnection, sql: str) -> None:
     for name in _table_functions(parsed):
         if name not in ALLOWED_FUNCTIONS:
             raise Refused(f"{name}() is not allowed; query the catalog's tables")
+    for place, name in _tables(parsed):
+        hidden = name.startswith(SYSTEM_NAMES) and name not in ALLOWED_FUNCTIONS
+        if hidden or not place <= PLACES:
+            whole = ".".join([*sorted(place - PLACES), name])
+            raise Refused(f"{whole} is not allowed; query the catalog's tables")
+
+
+def _tables(parsed: dict[str, Any]) -> Iterator[tuple[set[str], str]]:
+    """What a parsed statement reads: the names of catalog and schema, and of the table."""
+    for node in _nodes(parsed):
+        if node.get("type") == "BASE_TABLE":
+            parts = (str(node.get(key, "")).lower() for key in ("catalog_name", "schema_name"))
+            yield {part for part in parts if part}, str(node["table_name"]).lower()
 
 
 def _table_functions(parsed: dict[str, Any]) -> Iterator[str]:
     """The names of the table functions that a parsed statement calls, at any depth."""
+    for node in _nodes(parsed):
+        if node.get("type") == "TABLE_FUNCTION":
+            yield str(node["function"]["function_name"]).lower()
+
+
+def _nodes(parsed: dict[str, Any]) -> Iterator[dict[str, Any]]:
     left: list[Any] = [parsed]
     while left:
         node = left.pop()
         if isinstance(node, dict):
-            if node.get("type") == "TABLE_FUNCTION":
-                yield str(node["function"]["function_name"]).lower()
+            yield node
             left += node.values()
         elif isinstance(node, list):
             left += node
@@ -120,9 +143,10 @@ def _table_functions(parsed: dict[str, Any]) -> Iterator[str]:
 
 def _fence(connection: duckdb.DuckDBPyConnection, workspace: Workspace, limits: SqlLimits) -> None:
     catalog = str(workspace.catalog_path)
-    paths = [catalog, f"{catalog}-wal", f"{catalog}-shm", f"{catalog}-journal"]
+    endings = () if workspace.catalog_url else ("", "-wal", "-shm", "-journal")
+    paths = [f"{catalog}{ending}" for ending in endings]
     settings = (
-        ("SET allowed_directories = ?", [[f"{workspace.tables_path}/"]]),
+        ("SET allowed_directories = ?", [[data_path(workspace)]]),
         ("SET allowed_paths = ?", [paths]),
         ("SET memory_limit = ?", [limits.memory]),
         ("SET threads = ?", [limits.threads]),

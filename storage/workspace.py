@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from storage.settings import Settings
 
 ADDRESSES = "workspace.json"
 DATA_SCHEMES = ("s3",)
 CATALOG_SCHEMES = ("postgresql", "postgres")
+SECRETS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*):[^\s@]*(@)|([?&]password=)[^\s&]*")
 FOLDERS = ("tables", "blobs", "shards", "checkpoints", "soundtracks", "reports", "scratch")
 
 
@@ -153,15 +154,31 @@ def state_folder(data_url: str) -> Path:
 def without_secret(url: str) -> str:
     """An address without its password, which belongs into PGPASSWORD or ~/.pgpass."""
     parts = urlsplit(url)
-    if parts.password is None:
+    query = [part for part in parts.query.split("&") if not part.startswith("password=")]
+    if parts.password is None and "&".join(query) == parts.query:
         return url
-    host = f"{parts.username or ''}@{parts.netloc.rpartition('@')[2]}"
-    return urlunsplit(parts._replace(netloc=host))
+    user = f"{parts.username}@" if parts.username else ""
+    place = f"{user}{parts.netloc.rpartition('@')[2]}"
+    asked = "?" + "&".join(query) if query else ""
+    return f"{parts.scheme}://{place}{parts.path}{asked}"
+
+
+def secret_of(url: str) -> str:
+    """The password in an address, or an empty text."""
+    parts = urlsplit(url)
+    return parse_qs(parts.query).get("password", [unquote(parts.password or "")])[0]
+
+
+def redacted(text: str) -> str:
+    """A text, as a command line is one, without the passwords of addresses in it."""
+    return SECRETS.sub(lambda found: f"{found[1] or ''}{found[2] or ''}{found[3] or ''}", text)
 
 
 def _check_url(what: str, url: str, schemes: tuple[str, ...]) -> None:
     parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.netloc:
+    # PostgreSQL's socket may stand in the query, or in PGHOST.
+    has_place = bool(parts.netloc) or (schemes == CATALOG_SCHEMES and len(parts.path) > 1)
+    if parts.scheme not in schemes or not has_place:
         wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
         raise ValueError(f"{what} {without_secret(url)}: give {wanted}")
 

@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from storage.catalog import EXTENSIONS, extension_path
+from storage.lake import EXTENSIONS, extension_path
+from storage.postgres import SUPPORTED, CatalogUnreachable, Database
 from storage.workspace import Workspace
 from tasks.weights import missing_weights
 
@@ -53,6 +54,7 @@ def checks(workspace: Workspace) -> list[Check]:
         _extensions,
         _weights,
         lambda: _disk(workspace),
+        lambda: _catalog(workspace),
         _server,
         _gpu,
         _chromium,
@@ -112,6 +114,24 @@ def _disk(workspace: Workspace) -> Iterator[Check]:
         yield Check("disk", "missing", found, f"free {NEEDED_GIB:g} GiB, or give --workspace")
     else:
         yield Check("disk", "ok", found)
+
+
+def _catalog(workspace: Workspace) -> Iterator[Check]:
+    if not workspace.catalog_url:
+        yield Check("catalog", "ok", "in SQLite, below the workspace")
+        return
+    database = Database.at(workspace.catalog_url)
+    try:
+        number, name = database.version()
+    except CatalogUnreachable as error:
+        found, _, mend = str(error).partition("; ")
+        yield Check("catalog", "missing", found, mend or "mend --catalog")
+        return
+    if number < SUPPORTED:
+        mend = f"upgrade it: {SUPPORTED} is the oldest that works"
+        yield Check("catalog", "missing", f"{database}: version {name}", mend)
+    else:
+        yield Check("catalog", "ok", f"{database}: answers, version {name}")
 
 
 def _server() -> Iterator[Check]:

@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before torch and OpenMP are loaded: one thread keeps results and times the same on every machine.
@@ -8,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+
+from storage.workspace import Workspace
+from tests.made_server import NoServer, Server, running_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,6 +28,29 @@ def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TALKIES_") and name != "TALKIES_CACHE":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of this session; skips where no binaries of one run."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(running_server())
+        except NoServer as error:
+            pytest.skip(str(error))
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog_url(request: pytest.FixtureRequest) -> str:
+    """The address of a catalog that nobody has made yet: none for SQLite, and in PostgreSQL."""
+    return "" if request.param == "sqlite" else request.getfixturevalue("server").new_url()
+
+
+@pytest.fixture
+def room(catalog_url: str, workspace: Path) -> Workspace:
+    """An empty workspace, with its catalog in SQLite and in PostgreSQL."""
+    return Workspace.at(workspace, catalog_url).make()
 
 
 @pytest.fixture

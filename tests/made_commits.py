@@ -88,10 +88,23 @@ def begin(catalog: Catalog) -> None:
         catalog.insert("sources", [made_row("sources", source_id=SOURCE_ID)])
 
 
+def other_machine(room: Workspace, folder: Path) -> Workspace:
+    """The same catalog, from a folder of another machine that shares the data files.
+
+    A catalog in SQLite has no other machines; another connection stands in for one.
+    """
+    if not room.catalog_url:
+        return room
+    (folder / "scratch").mkdir(parents=True)
+    for name in ("tables", "blobs", "shards"):
+        (folder / name).symlink_to(room.root / name)
+    return Workspace.at(folder, room.catalog_url)
+
+
 def commit_until_killed(root: Path, shards: int, clips: int) -> None:
     """Commits the shards that are not yet there, in order; says `ready` when it begins."""
     workspace = Workspace.at(root)
-    with workspace.writing(), Catalog(workspace) as catalog:
+    with Catalog(workspace) as catalog, catalog.gate.building():
         done = {row["item_id"] for row in catalog.rows("SELECT item_id FROM progress")}
         print("ready", flush=True)
         for number in range(shards):

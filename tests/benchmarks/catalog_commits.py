@@ -1,10 +1,11 @@
-"""Measures the catalog: commits, queries before and after compaction, a writer beside readers.
+"""Measures the catalog: commits, queries after compaction, writers and readers at once, kills.
 
 Run it as `.venv/bin/python -m tests.benchmarks.catalog_commits --help`.
 """
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -19,7 +20,9 @@ import duckdb
 from storage.catalog import Catalog
 from storage.compact import compact, table_files
 from storage.workspace import Workspace
-from tests.made_commits import CLIP_TABLES, STAGE, begin, made_shard
+from tests.made_commits import CLIP_TABLES, STAGE, begin, made_shard, other_machine
+from tests.made_server import PASSWORD, running_server
+from tests.storage.test_kill import kill_often
 
 QUERIES = {
     "count": "SELECT count(*) FROM {windows}",
@@ -30,7 +33,13 @@ QUERIES = {
     "anti-join": "SELECT count(*) FROM {windows} w ANTI JOIN {progress} p ON p.item_id = w.clip_id",
     "one clip": "SELECT * FROM {transcripts} WHERE clip_id = '00000010000000000000000000000010'",
 }
+ONLY = ["commits", "readers", "writers"]
 WITNESSES = " UNION ALL ".join(f"SELECT count(*) AS rows FROM {name}" for name in CLIP_TABLES)
+
+
+def kind(workspace: Workspace) -> str:
+    """The kind of database that holds the metadata."""
+    return "PostgreSQL" if workspace.catalog_url else "SQLite"
 
 
 def median_s(work: Callable[[], Any], times: int) -> float:
@@ -44,25 +53,36 @@ def median_s(work: Callable[[], Any], times: int) -> float:
 
 
 def measure_commits(workspace: Workspace, shards: int, clips: int) -> None:
-    """Commits shards one after the other; prints commits/s of the first and the last hundred."""
-    took = []
+    """Commits shards one after the other; prints commits/s of the first and the last hundred.
+
+    The CPU seconds are those of this process: on a busy machine they tell growth from waiting.
+    """
+    took: list[float] = []
+    worked: list[float] = []
     with Catalog(workspace) as catalog:
         begin(catalog)
         for number in range(shards):
             result = made_shard(workspace.scratch("made", str(number)), number, clips)
-            started = time.perf_counter()
-            catalog.commit(STAGE, result)
+            started, begun = time.perf_counter(), time.process_time()
+            # As the flow does: the plan knows that none of the items was done before.
+            catalog.commit(STAGE, result, again=False)
             took.append(time.perf_counter() - started)
+            worked.append(time.process_time() - begun)
     edge = min(100, max(1, shards // 2))
-    first, last = statistics.median(took[:edge]), statistics.median(took[-edge:])
-    print(f"\n{shards} commits of {clips} clips in {len(CLIP_TABLES) + 1} tables")
-    print(f"{'':<24}{'median ms':>10}{'mean ms':>10}{'commits/s':>11}")
-    for name, part in (("first", took[:edge]), ("last", took[-edge:]), ("all", took)):
-        mean = statistics.fmean(part)
-        label = f"{name} {len(part)}"
-        print(f"{label:<24}{1e3 * statistics.median(part):>10.1f}{1e3 * mean:>10.1f}"
-              f"{1 / mean:>11.2f}")  # fmt: skip
-    print(f"last / first: {last / first:.2f}")
+    print(
+        f"\n{kind(workspace)}: {shards} commits of {clips} clips in {len(CLIP_TABLES) + 1} tables"
+    )
+    print(f"{'':<24}{'median ms':>10}{'mean ms':>10}{'commits/s':>11}{'CPU ms':>9}")
+    spans = (("first", slice(edge)), ("last", slice(-edge, None)), ("all", slice(None)))
+    for name, span in spans:
+        mean, label = statistics.fmean(took[span]), f"{name} {len(took[span])}"
+        print(f"{label:<24}{1e3 * statistics.median(took[span]):>10.1f}{1e3 * mean:>10.1f}"
+              f"{1 / mean:>11.2f}{1e3 * statistics.median(worked[span]):>9.1f}")  # fmt: skip
+    grown = (
+        statistics.median(times[-edge:]) / statistics.median(times[:edge])
+        for times in (took, worked)
+    )
+    print("last / first: {:.2f}, of CPU time {:.2f}".format(*grown))
 
 
 def query_times(run: Callable[[str], Any], name: Callable[[str], str], times: int) -> list[float]:
@@ -152,6 +172,63 @@ def measure_readers(workspace: Workspace, readers: int, seconds: float, clips: i
             print(f"  {error}")
 
 
+def write_on(room: Workspace, writer: int, commits: int, clips: int, answers: Any) -> None:
+    """Commits shards of its own; answers (commits that succeeded, errors)."""
+    done, errors = 0, []
+    with Catalog(room) as catalog:
+        for number in range(commits):
+            shard = writer * commits + number
+            try:
+                result = made_shard(room.scratch("made", str(number)), shard, clips)
+                catalog.commit(STAGE, result, again=False)
+                done += 1
+            except Exception as error:
+                errors.append(repr(error))
+    answers.put((done, errors))
+
+
+def measure_writers(room: Workspace, writers: int, commits: int, clips: int) -> None:
+    """Several machines' writers at once; prints what was acknowledged and what is there."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with Catalog(room) as catalog:
+        begin(catalog)
+    folders = [other_machine(room, room.root / "machines" / str(n)) for n in range(writers)]
+    started = time.perf_counter()
+    processes = [
+        context.Process(target=write_on, args=(folder, number, commits, clips, answers))
+        for number, folder in enumerate(folders)
+    ]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=1800) for _ in processes]
+    took_s = time.perf_counter() - started
+    for process in processes:
+        process.join()
+    keys = {**dict.fromkeys(CLIP_TABLES, "clip_id"), "progress": "item_id"}
+    counted = " UNION ALL ".join(
+        f"SELECT count(*) AS rows, count(DISTINCT {key}) AS items FROM lake.{table}"
+        for table, key in keys.items()
+    )
+    with Catalog(room, read_only=True) as catalog:
+        counts = {(row["rows"], row["items"]) for row in catalog.rows(counted)}
+    done, wanted = sum(commits for commits, _ in found), writers * commits
+    whole = counts == {(wanted * clips, wanted * clips)}
+    print(f"\n{kind(room)}: {writers} writers, {commits} commits each: {done} of {wanted} in "
+          f"{took_s:.1f} s, {done / took_s:.1f} commits/s")  # fmt: skip
+    print("nothing lost, nothing twice" if whole else f"WRONG: (rows, items) are {counts}")
+    for _, errors in found:
+        for error in errors:
+            print(f"  {error}")
+
+
+def measure_kills(room: Workspace, kills: int) -> None:
+    """Kills a committing process at random moments; raises AssertionError for a torn shard."""
+    counts = kill_often(room, kills)
+    print(f"\n{kind(room)}: {kills} kills while committing, {len(set(counts))} different states")
+    print(f"all of a shard or none each time, verify clean, {counts[-1]} shards in the end")
+
+
 def main() -> None:
     """Measures what the options say, in a temporary workspace."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -160,13 +237,31 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="runs of each query")
     parser.add_argument("--readers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=60.0, help="of writing beside readers")
+    parser.add_argument("--writers", type=int, default=8, help="on PostgreSQL")
+    parser.add_argument("--commits", type=int, default=50, help="of each writer")
+    parser.add_argument("--kills", type=int, default=0, help="at random moments of committing")
+    parser.add_argument("--only", choices=ONLY, nargs="*", default=ONLY)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        first = Workspace.at(Path(folder) / "commits").make()
-        measure_commits(first, options.shards, options.clips)
-        measure_queries(first, options.repeats)
-        second = Workspace.at(Path(folder) / "readers").make()
-        measure_readers(second, options.readers, options.seconds, options.clips)
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder, running_server() as server:
+        os.environ["PGPASSWORD"] = PASSWORD
+
+        def room(name: str, url: str = "") -> Workspace:
+            return Workspace.at(Path(folder) / name, url).make()
+
+        if "commits" in options.only:
+            for number, url in enumerate(("", server.new_url())):
+                first = room(f"commits{number}", url)
+                measure_commits(first, options.shards, options.clips)
+                measure_queries(first, options.repeats)
+        if "readers" in options.only:
+            measure_readers(room("readers"), options.readers, options.seconds, options.clips)
+        if "writers" in options.only:
+            shared = room("writers", server.new_url())
+            measure_writers(shared, options.writers, options.commits, options.clips)
+        if options.kills:
+            for number, url in enumerate(("", server.new_url())):
+                measure_kills(room(f"kills{number}", url), options.kills)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from storage.catalog import OFFLINE, Catalog
+from storage.catalog import Catalog
+from storage.lake import SETTINGS
 from storage.schema import TABLES, VIEWS
 from storage.workspace import Workspace
 from tests.made_commits import RUN_ID
@@ -121,7 +122,7 @@ def data_files(catalog: Catalog) -> dict[str, list[str]]:
 
 def plain_views(files: Mapping[str, list[str]]) -> duckdb.DuckDBPyConnection:
     """A connection of plain DuckDB whose tables are views over the files."""
-    plain = duckdb.connect(config=dict(OFFLINE))
+    plain = duckdb.connect(config=dict(SETTINGS))
     for table, paths in files.items():
         if paths:
             listed = ", ".join(f"'{path}'" for path in paths)

@@ -1,6 +1,7 @@
 """The command line: help, options before and after a command, JSON, errors, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ ALL_COMMANDS = list(commands(typer.main.get_command(app)))
 @pytest.fixture(autouse=True)
 def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins without options of another; help is not broken into narrow columns."""
-    for name, value in (("workspace", None), ("json", False), ("debug", False)):
+    for name, value in (("workspace", None), ("catalog", None), ("json", False), ("debug", False)):
         monkeypatch.setattr(console.Given, name, value)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -52,7 +53,7 @@ def test_every_commands_help_exits_with_0_and_shows_an_example(
     assert f"talkies {' '.join(words)} " in shown.partition("Example")[2]
 
 
-def test_every_command_takes_workspace_and_json_after_its_name(
+def test_every_command_takes_workspace_catalog_and_json_after_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for words in ALL_COMMANDS:
@@ -61,6 +62,7 @@ def test_every_command_takes_workspace_and_json_after_its_name(
             shown = capsys.readouterr().out
             assert "--workspace" in shown, words
             assert "--json" in shown, words
+            assert "--catalog" in shown, words
 
 
 def test_the_command_line_starts_without_slow_imports() -> None:
@@ -265,3 +267,23 @@ def test_a_plan_of_a_changed_recipe_names_the_stage(
     plans = json.loads(capsys.readouterr().out)["to_do"]
     assert [plan["stage"] for plan in plans] == ["label"]
     assert plans[0]["to do"] == plans[0]["of"]
+
+
+def test_a_catalog_may_be_named_before_or_after_a_command_and_its_password_is_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "")
+    url = f"postgresql://me:hunter2@/films?host={tmp_path}/nowhere"
+    room = ("--workspace", tmp_path)
+    for words in (
+        ("--catalog", url, "catalog", "tables", *room),
+        ("catalog", "tables", *room, "--catalog", url),
+        ("--catalog", "postgresql:///other", "catalog", "tables", *room, f"--catalog={url}"),
+    ):
+        assert talkies(*words) == console.FAILED
+        said = capsys.readouterr().err
+        assert "nowhere, database films, schema talkies does not answer" in said
+        assert "hunter2" not in said
+        assert said.count("\n") == 1
+        # The flow and its workers find it where libpq looks.
+        assert os.environ["PGPASSWORD"] == "hunter2"

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.catalog import Catalog, CatalogMissing, CatalogTooNew, Pending
+from storage.catalog import Catalog, CatalogTooNew, Pending
+from storage.lake import CatalogMissing
 from storage.rejects import Rejected
 from storage.schema import SCHEMA_VERSION, TABLES
 from storage.stage import (

@@ -12,8 +12,9 @@ import typer
 
 from flows import cli_export, console
 from flows.cli import guarded
-from storage.catalog import OFFLINE, Catalog
+from storage.catalog import Catalog
 from storage.export import Exported, export_catalog
+from storage.lake import SETTINGS
 from storage.migrate import migrate, version_of
 from storage.schema import TABLES, VIEWS
 from storage.workspace import Workspace
@@ -40,7 +41,7 @@ def moved(exported: Exported, tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(folder / "catalog.duckdb", read_only=True, config=dict(OFFLINE))
+    return duckdb.connect(folder / "catalog.duckdb", read_only=True, config=dict(SETTINGS))
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -86,7 +87,7 @@ def test_from_elsewhere_the_search_path_says_where_the_files_are(
             plain.execute("FROM funnel")
         plain.execute("SET file_search_path = ?", [str(moved)])
         assert len(plain.execute("FROM funnel").fetchall()) == 9
-    with duckdb.connect(config=dict(OFFLINE)) as other:
+    with duckdb.connect(config=dict(SETTINGS)) as other:
         other.execute("SET file_search_path = ?", [str(moved)])
         other.execute(f"ATTACH '{str(moved).replace(chr(39), chr(39) * 2)}/catalog.duckdb' AS them")
         assert len(other.execute("FROM them.funnel").fetchall()) == 9

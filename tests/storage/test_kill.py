@@ -1,27 +1,29 @@
 """A process killed while it commits leaves all of a shard or none of it."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from storage.catalog import Catalog
 from storage.verify import verify
-from storage.workspace import Workspace
+from storage.workspace import Workspace, secret_of
 from tests.made_commits import CLIP_TABLES, RUN_ID, STAGE, begin
 
-KILLS, SHARDS, CLIPS = 30, 400, 12
-LONGEST_S = 0.5
+KILLS, SHARDS, CLIPS = 20, 400, 12
+LONGEST_S = 1.0
 
 
-def start(root: Path, shards: int) -> subprocess.Popen[str]:
+def start(room: Workspace, shards: int) -> subprocess.Popen[str]:
     """A process that has opened the catalog and begins to commit."""
-    command = [sys.executable, "-m", "tests.made_commits", str(root), str(shards), str(CLIPS)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.made_commits", str(room.root), str(shards), str(CLIPS)]
+    # The folder remembers the address without its password.
+    environment = os.environ | {"PGPASSWORD": secret_of(room.catalog_url)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -45,30 +47,35 @@ def whole_shards(workspace: Workspace) -> int:
         return len(shards)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_kill_at_any_moment_leaves_all_of_a_shard_or_none(workspace: Path) -> None:
-    room = Workspace.at(workspace).make()
+def kill_often(room: Workspace, kills: int) -> list[int]:
+    """The number of whole shards after each of some kills, and of those of a last whole run."""
     with Catalog(room) as catalog:
         begin(catalog)
     moments = random.Random(7)
     counts = []
-    for _ in range(KILLS):
-        process = start(room.root, SHARDS)
+    for _ in range(kills):
+        process = start(room, SHARDS)
         time.sleep(moments.uniform(0, LONGEST_S))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         counts.append(whole_shards(room))
+    with Catalog(room) as catalog:
+        assert verify(catalog, stages=(STAGE,)) == []
+    last = start(room, counts[-1] + 3)
+    said, _ = last.communicate(timeout=60)
+    assert (said, last.returncode) == ("done\n", 0)
+    return [*counts, whole_shards(room)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_kill_at_any_moment_leaves_all_of_a_shard_or_none(room: Workspace) -> None:
+    *counts, last = kill_often(room, KILLS)
     assert counts == sorted(counts)
     # Kills that all fell before the first commit or after the last would show nothing.
     assert len(set(counts)) > KILLS // 3
     assert counts[-1] < SHARDS
-    with Catalog(room) as catalog:
-        assert verify(catalog, stages=(STAGE,)) == []
-    last = start(room.root, counts[-1] + 3)
-    said, _ = last.communicate(timeout=60)
-    assert (said, last.returncode) == ("done\n", 0)
-    assert whole_shards(room) == counts[-1] + 3
+    assert last == counts[-1] + 3
     with Catalog(room) as catalog:
         assert verify(catalog, stages=(STAGE,)) == []
         assert catalog.value("SELECT count(*) FROM runs WHERE run_id = ?", [RUN_ID]) == 1

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.catalog import Catalog, CatalogMissing
+from storage.catalog import Catalog
+from storage.lake import CatalogMissing
 from storage.sql import ALLOWED_FUNCTIONS, Refused, SqlLimits, read_only_query
 from storage.workspace import Workspace
 

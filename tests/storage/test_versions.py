@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from storage.catalog import EXTENSIONS, Catalog, extension_path
+from storage.catalog import Catalog
+from storage.lake import EXTENSIONS, extension_path
 from storage.snapshots import as_of, snapshots
 from storage.version_facts import Past
 from storage.versions import REASONS, UnknownVersion, VersionDiff, _shared, diff, resolve

@@ -13,6 +13,7 @@ from storage.workspace import Workspace
 from tasks import doctor
 from tasks.doctor import Check, checks
 from tasks.weights import MissingWeight
+from tests.made_server import PASSWORD, Server
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -113,3 +114,22 @@ def test_a_missing_extension_is_named(workspace: Path, monkeypatch: pytest.Monke
     check = found(workspace, "duckdb extension ducklake")
     assert check.state == "missing"
     assert check.mend
+
+
+def test_a_catalog_in_postgresql_is_asked_and_its_password_is_not_told(
+    server: Server, workspace: Path
+) -> None:
+    for url, state, told in (
+        (server.new_url(), "ok", "answers, version"),
+        (server.url(password="wrong"), "missing", "does not let user postgres in"),
+        (server.url("nothing"), "missing", "no such database"),
+        (f"postgresql://me:{PASSWORD}@/x?host={workspace}", "missing", "does not answer"),
+    ):
+        (found,) = [c for c in checks(Workspace(workspace, "", url)) if c.name == "catalog"]
+        assert found.state == state
+        assert told in found.found
+        assert bool(found.mend) == (state == "missing")
+        assert PASSWORD not in f"{found}"
+    assert [c.found for c in checks(Workspace.at(workspace)) if c.name == "catalog"] == [
+        "in SQLite, below the workspace"
+    ]

@@ -16,8 +16,9 @@ import pytest
 import soundfile
 
 from storage.blobs import Blobs
-from storage.catalog import Catalog, CatalogMissing
+from storage.catalog import Catalog
 from storage.ids import clip_id
+from storage.lake import CatalogMissing
 from storage.workspace import Workspace
 from tasks import report_charts as charts
 from tasks.media import FrameWriter
