@@ -1,4 +1,4 @@
-"""`talkies catalog`: what keeps a catalog sound: verify, gc, compact, backup, restore."""
+"""`talkies catalog`: what keeps a catalog sound: verify, gc, evict, compact, backup, restore."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,6 +77,43 @@ def gc(
     if sweep.young:
         line += f"; {len(sweep.young)} are younger than {grace_hours:g} h and stay"
     console.say_lines([_with_hint(line, apply, rows)])
+
+
+@care.command(epilog="Example: talkies catalog evict --keep-gib 20 --apply")
+def evict(
+    keep_gib: Annotated[
+        float | None,
+        typer.Option(
+            help="Let the least recently used go until the rest is this small.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    unused_days: Annotated[
+        float | None,
+        typer.Option(help="Let go of what was not used for so long.", min=0, show_default=False),
+    ] = None,
+    apply: ApplyOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete this machine's copies of files that lie in the object store; says which first."""
+    from dataclasses import asdict
+
+    from storage.evict import evict as let_go
+
+    keep_bytes = None if keep_gib is None else round(keep_gib * 2**30)
+    unused_s = None if unused_days is None else unused_days * DAY_S
+    done = let_go(console.workspace_of(workspace), keep_bytes, unused_s, apply)
+    if console.wants_json(as_json):
+        console.say_json(asdict(done))
+        return
+    verb = "deleted" if apply else "would delete"
+    line = f"{verb} {len(done.refs)} copies, {done.size_bytes / 1e6:.1f} MB; "
+    line += f"{done.kept_bytes / 1e6:.1f} MB stay"
+    if done.waiting:
+        line += f"; {len(done.waiting)} files are not in the store and stay"
+    console.say_lines([_with_hint(line, apply, list(done.refs))])
 
 
 @care.command(epilog="Example: talkies catalog compact --expire-days 30 --apply")

@@ -163,7 +163,7 @@ def run_sonify(
     made = _asked(workspace, queries.soundtracks, checkpoint, files, takes)
     out.mkdir(parents=True, exist_ok=True)
     for row in made:
-        film = workspace.path(row["film"])
+        film = workspace.fetch(row["film"])
         row["film"] = str(shutil.copyfile(film, out / film.name))
     console.say_rows(made, title="soundtracks (AI-generated)", as_json=as_json)
     if len({row["source"] for row in made}) < len(set(files)):

@@ -14,9 +14,11 @@ from typing import Any
 from flows.progress import Progress
 from flows.workers import Workers
 from storage.catalog import Catalog, Pending
+from storage.evict import evict
 from storage.lake import is_there
 from storage.queries import dataset_ids, pending_ids
 from storage.runs import Run, begin_run, end_killed_runs, end_run
+from storage.settings import Settings
 from storage.stage import Stage
 from storage.workspace import Workspace, redacted
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
@@ -113,6 +115,7 @@ def open_session(job: Job) -> Iterator[Session]:
             with session.progress, catalog.gate.running(run.run_id):
                 yield session
             status = "done"
+            evict(workspace, round(Settings().copies_gib * 2**30), apply=True)
         finally:
             CURRENT.reset(token)
             pool.close()

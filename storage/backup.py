@@ -17,12 +17,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from storage.catalog import Catalog
+from storage.claim import claim
 from storage.ids import sha256_file
 from storage.locks import Gate
 from storage.postgres import Database
 from storage.postgres_backup import dump, identity, is_dump, load
 from storage.retry import retried
 from storage.schema import SCHEMA_VERSION
+from storage.shelf import Shelf
 from storage.workspace import Workspace, write_atomically
 
 FORMAT = 1
@@ -112,6 +114,7 @@ def backup(catalog: Catalog, path: Path) -> Manifest:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _publish(catalog.workspace, path)
     return manifest
 
 
@@ -125,6 +128,22 @@ def _copy(workspace: Workspace, path: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")
 
 
+def _publish(workspace: Workspace, path: Path) -> None:
+    """Brings a backup below the workspace to where its files lie: this machine may be lost."""
+    for part in (manifest_path(path), path):
+        if part.resolve().is_relative_to(workspace.root):
+            workspace.publish(part.resolve().relative_to(workspace.root).as_posix())
+
+
+def _brought(workspace: Workspace, path: Path) -> Path:
+    """The backup file; one that is named below a workspace in an object store is fetched."""
+    ref = path.as_posix()
+    if path.exists() or not workspace.data_url or not ref.startswith("backups/"):
+        return path
+    workspace.fetch(f"{ref}.json")
+    return workspace.fetch(ref)
+
+
 def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
     """Checks a backup; with apply, keeps all writers out and puts it in place of the catalog.
 
@@ -135,6 +154,7 @@ def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
     is damaged, foreign, of another kind of database, newer than this talkies or without its data
     files, and WorkspaceBusy where another process writes.
     """
+    path = _brought(workspace, path)
     manifest = _checked(workspace, path)
     if not apply:
         return _planned(workspace, path, manifest)
@@ -153,6 +173,7 @@ def restore(workspace: Workspace, path: Path, apply: bool = False) -> Restore:
         if plan.kept_at:
             _put_aside(workspace.catalog_path, Path(plan.kept_at))
         temporary.replace(workspace.catalog_path)
+        claim(workspace, again=True)
         return replace(plan, is_applied=True)
 
 
@@ -185,7 +206,7 @@ def _lost(workspace: Workspace, path: Path) -> bool:
     path.unlink(missing_ok=True)
     dump(Database.at(workspace.catalog_url), path)
     with closing(_opened(path)) as now:
-        return any(not file.is_file() for file in _files(now, workspace))
+        return bool(_lost_files(now, workspace))
 
 
 def _planned(workspace: Workspace, path: Path, manifest: Manifest) -> Restore:
@@ -219,7 +240,7 @@ def _checked(workspace: Workspace, path: Path) -> Manifest:
             (state,) = copy.execute("PRAGMA integrity_check").fetchone()
             uuid, snapshot = _uuid(copy), _newest_snapshot(copy)
             is_of_server = is_dump(copy)
-            lost = [file for file in _files(copy, workspace) if not file.is_file()]
+            lost = _lost_files(copy, workspace)
     except sqlite3.Error as error:
         raise BackupRefused(f"{path}: not a catalog: {error}") from None
     if state != "ok" or (uuid, snapshot) != (manifest.catalog_uuid, manifest.snapshot):
@@ -298,8 +319,15 @@ def _newest_snapshot(connection: sqlite3.Connection) -> int:
     return int(row[0] or 0)
 
 
-def _files(connection: sqlite3.Connection, workspace: Workspace) -> Iterator[Path]:
-    """The Parquet files that the newest snapshot of a catalog reads."""
+def _lost_files(connection: sqlite3.Connection, workspace: Workspace) -> list[str]:
+    """The Parquet files that the newest snapshot of a catalog reads, and that are gone."""
+    shelf = Shelf(workspace)
+    names = _files(connection, workspace)
+    return [name for name in names if shelf.data_file_bytes(name) is None]
+
+
+def _files(connection: sqlite3.Connection, workspace: Workspace) -> Iterator[str]:
+    """The full names of the Parquet files that the newest snapshot of a catalog reads."""
     for kind in ("ducklake_data_file", "ducklake_delete_file"):
         rows = connection.execute(
             f"""SELECT s.path, s.path_is_relative, t.path, t.path_is_relative,
@@ -310,10 +338,10 @@ def _files(connection: sqlite3.Connection, workspace: Workspace) -> Iterator[Pat
                 WHERE f.end_snapshot IS NULL"""
         )
         for row in rows:
-            path = workspace.tables_path
+            name = workspace.tables_url
             for part, is_relative in zip(row[::2], row[1::2], strict=True):
-                path = path / part if is_relative else Path(part)
-            yield path
+                name = f"{name.rstrip('/')}/{part}" if is_relative else part
+            yield name
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.ids import sha256_file
 from storage.rejects import Rejected
-from storage.workspace import Workspace, write_once
+from storage.workspace import Workspace
 
 SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
 
@@ -22,26 +22,33 @@ class Blobs:
     def put_bytes(self, data: bytes, suffix: str) -> str:
         """Stores bytes and returns their reference; the same bytes give the same reference."""
         ref = _ref(hashlib.sha256(data).hexdigest(), suffix)
-        write_once(self.path(ref), data)
+        self._workspace.put(ref, data)
         return ref
 
     def put_file(self, path: Path, suffix: str) -> str:
         """Moves a file of the same disk into the store and returns its reference."""
         ref = _ref(sha256_file(path), suffix)
-        target = self.path(ref)
-        if target.exists():
+        workspace = self._workspace
+        target = workspace.path(ref)
+        is_new = not target.exists()
+        if not is_new:
             os.utime(target)
             path.unlink()
-            return ref
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-        path.replace(target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            path.replace(target)
+        workspace.publish(ref, is_new)
         return ref
 
+    @property
+    def _workspace(self) -> Workspace:
+        return Workspace.at(self.workspace_root)
+
     def path(self, ref: str) -> Path:
-        """The file of a reference; it may not exist."""
-        return Workspace.at(self.workspace_root).path(ref)
+        """The file of a reference on this machine; in a local workspace it may not exist."""
+        return self._workspace.fetch(ref)
 
     def read(self, ref: str) -> bytes:
         """The bytes of a reference, checked against the hash in its name.

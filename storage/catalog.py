@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.claim import check_claim, claim
 from storage.lake import (
     CatalogMissing,
     attach,
@@ -79,6 +80,7 @@ class Catalog:
         """
         read_only = read_only or snapshot is not None
         self.workspace = workspace
+        check_claim(workspace)
         if read_only:
             require_there(workspace)
         self.gate = Gate(workspace)
@@ -90,6 +92,8 @@ class Catalog:
                 attach(self.connection, workspace, read_only, snapshot)
             if snapshot is None:
                 self._bring_up(read_only)
+            if not read_only:
+                claim(workspace)
         except BaseException:
             self.close()
             raise

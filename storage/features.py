@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.rejects import Rejected
-from storage.workspace import Workspace, write_once
+from storage.workspace import Workspace
 
 ROW_GROUP_ROWS = 64
 DTYPE = "float16"
@@ -83,7 +83,7 @@ def _write_shard(
     pq.write_table(table, sink, compression="none", row_group_size=ROW_GROUP_ROWS)
     data = sink.getvalue()
     ref = f"shards/{extractor}/{hashlib.sha256(data).hexdigest()}.parquet"
-    write_once(Workspace.at(workspace_root).path(ref), data)
+    Workspace.at(workspace_root).put(ref, data)
     return ref
 
 
@@ -101,7 +101,7 @@ def read_feature(
     Raises Rejected("content_hash") where the bytes differ, and KeyError where the shard does not
     hold the clip.
     """
-    path = Workspace.at(workspace_root).path(shard_ref)
+    path = Workspace.at(workspace_root).fetch(shard_ref)
     position = _index(path)[clip_id]
     with pq.ParquetFile(path) as shard:
         group = shard.read_row_group(position // ROW_GROUP_ROWS, columns=["shape", "data"])

@@ -7,7 +7,6 @@ old snapshots. What is younger than the grace period stays in any case.
 
 import datetime
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from storage.catalog import Catalog
 from storage.keys import FILE_COLUMNS, FileColumn
+from storage.store import Entry
 from storage.workspace import Workspace
 
 GRACE_S = 24 * 3600.0
@@ -78,7 +78,7 @@ def gc(catalog: Catalog, grace_s: float = GRACE_S, apply: bool = False) -> Sweep
     with catalog.gate.alone():
         sweep = _sweep(catalog, grace_s, apply=True)
         for orphan in sweep.orphans:
-            _delete(catalog.workspace.path(orphan.ref))
+            _delete(catalog.workspace, orphan)
         return sweep
 
 
@@ -127,6 +127,29 @@ def _refs(catalog: Catalog, column: FileColumn) -> Iterator[str]:
 
 
 def _listed(workspace: Workspace) -> Iterator[Orphan]:
+    """What lies in the workspace; with an object store what lies there, and here only."""
+    there: dict[str, Orphan] = {}
+    if workspace.data_url:
+        there = {found.ref: found for found in _stored(workspace)}
+        yield from there.values()
+    yield from (found for found in _on_disk(workspace) if found.ref not in there)
+
+
+def _stored(workspace: Workspace) -> Iterator[Orphan]:
+    now = time.time()
+    for kind in FILE_FOLDERS:
+        for entry in workspace.listing(kind):
+            yield Orphan(kind, entry.ref, entry.size_bytes, now - entry.changed_s)
+    checkpoints: dict[str, list[Entry]] = {}
+    for entry in workspace.listing("checkpoints"):
+        checkpoints.setdefault("/".join(entry.ref.split("/")[:2]), []).append(entry)
+    for ref, entries in checkpoints.items():
+        newest = max(entry.changed_s for entry in entries)
+        size_bytes = sum(entry.size_bytes for entry in entries)
+        yield Orphan("checkpoints", ref, size_bytes, now - newest)
+
+
+def _on_disk(workspace: Workspace) -> Iterator[Orphan]:
     now = time.time()
     for kind in FILE_FOLDERS:
         for folder, _, names in os.walk(workspace.root / kind):
@@ -159,11 +182,10 @@ def _measured(workspace: Workspace, path: Path, kind: str, now: float) -> Iterat
     yield Orphan(kind, path.relative_to(workspace.root).as_posix(), size_bytes, now - newest)
 
 
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _delete(workspace: Workspace, orphan: Orphan) -> None:
+    # DuckLake has deleted its own files already.
+    if not (workspace.data_url and orphan.kind == "tables"):
+        workspace.delete(orphan.ref)
 
 
 # -- the catalog's own files -------------------------------------------------------------------
@@ -171,14 +193,29 @@ def _delete(path: Path) -> None:
 
 def _data_files(catalog: Catalog, grace_s: float, apply: bool) -> list[Orphan]:
     """Parquet files of the tables: replaced by compaction or expired, or never committed."""
-    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=grace_s)
+    before = datetime.datetime.fromtimestamp(time.time() - grace_s, datetime.UTC)
     found: dict[str, Orphan] = {}
+    stored = _stored_tables(catalog.workspace)
     for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
         call = f"CALL {function}('lake', dry_run => $dry, older_than => $before)"
         for row in catalog.rows(call, {"dry": True, "before": before}):
-            path = Path(row["path"])
-            for orphan in _measured(catalog.workspace, path, "tables", time.time()):
+            if orphan := stored.get(row["path"]):
+                found[orphan.ref] = orphan
+                continue
+            for orphan in _measured(catalog.workspace, Path(row["path"]), "tables", time.time()):
                 found[orphan.ref] = orphan
         if apply:
             catalog.rows(call, {"dry": False, "before": before})
     return sorted(found.values(), key=lambda orphan: orphan.ref)
+
+
+def _stored_tables(workspace: Workspace) -> dict[str, Orphan]:
+    """The data files in an object store by their full name."""
+    if not workspace.data_url:
+        return {}
+    return {
+        f"{workspace.data_url}/{entry.ref}": Orphan(
+            "tables", entry.ref, entry.size_bytes, time.time() - entry.changed_s
+        )
+        for entry in workspace.listing("tables")
+    }

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import duckdb
 
+from storage.httpfs import open_store
 from storage.postgres import Database
 from storage.workspace import Workspace
 
-EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
+EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner", "httpfs")
 LAKE = "lake"
 # What DuckLake calls the database with its own tables.
 METADATA = f"__ducklake_metadata_{LAKE}"
@@ -26,6 +27,8 @@ SETTINGS = {
     "autoload_known_extensions": "false",
     # A retried shard writes the same path again; the cache would give parts of the old file.
     "enable_external_file_cache": "false",
+    # Secrets that a person keeps in ~/.duckdb are theirs.
+    "allow_persistent_secrets": "false",
 }
 
 
@@ -59,9 +62,11 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
     """
     connection = duckdb.connect(config=dict(SETTINGS))
     try:
-        unneeded = "sqlite_scanner" if workspace.catalog_url else "postgres_scanner"
+        unneeded = {"sqlite_scanner" if workspace.catalog_url else "postgres_scanner"}
+        if not workspace.data_url:
+            unneeded.add("httpfs")
         for name in EXTENSIONS:
-            if name != unneeded:
+            if name not in unneeded:
                 connection.execute(f"LOAD {quoted(extension_path(name))}")
         if workspace.catalog_url:
             connection.execute(Database.at(workspace.catalog_url).secret(SECRET))
@@ -72,6 +77,8 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
         connection.execute("SET enable_progress_bar = false")
         # The rows that a transaction read are the newest ones, or it fails.
         connection.execute("SET ducklake_max_retry_count = 0")
+        if workspace.data_url:
+            open_store(connection, workspace.tables_url)
     except BaseException:
         connection.close()
         raise
@@ -97,7 +104,7 @@ def require_there(workspace: Workspace) -> None:
                 "look whether --catalog names the right database and schema"
             )
         raise CatalogMissing(
-            f"workspace {workspace.root} has no catalog; run `talkies demo` or `talkies build`"
+            f"workspace {workspace} has no catalog; run `talkies demo` or `talkies build`"
         )
     if not workspace.catalog_url and workspace.catalog_path.stat().st_size == 0:
         raise CatalogMissing(f"{workspace.catalog_path}: the catalog is empty")
@@ -152,7 +159,7 @@ def _metadata(workspace: Workspace) -> tuple[str, list[str]]:
 
 def data_path(workspace: Workspace) -> str:
     """Where the Parquet files lie, with a slash at its end."""
-    return f"{workspace.tables_path}/"
+    return workspace.tables_url
 
 
 def quoted(text: str | Path) -> str:

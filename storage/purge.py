@@ -20,7 +20,7 @@ from psycopg import sql
 from storage.backup import safeguarded
 from storage.catalog import Catalog
 from storage.postgres import Database
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace
 
 META = "__ducklake_metadata_lake"
 # Bounds that no text lies outside of, and that say nothing of the rows that once set them.
@@ -253,6 +253,4 @@ def holds_any(path: Path, column: str, ids: Collection[str]) -> bool:
 
 def write_shard(workspace: Workspace, ref: str, data: bytes) -> None:
     """Stores a rewritten shard under its reference."""
-    path = workspace.path(ref)
-    if not path.exists():
-        write_atomically(path, data)
+    workspace.put(ref, data)

@@ -110,8 +110,11 @@ def _moved_shards(catalog: Catalog, reach: Reach) -> dict[str, tuple[str, bytes]
     moved: dict[str, tuple[str, bytes]] = {}
     for rows, column in ((features, "clip_id"), (frozen, "item_id")):
         for row in rows:
-            path = catalog.workspace.path(row["ref"])
-            if path.exists() and holds_any(path, column, reach.item_ids):
+            workspace = catalog.workspace
+            if not (workspace.exists(row["ref"]) or workspace.path(row["ref"]).exists()):
+                continue
+            path = workspace.fetch(row["ref"])
+            if holds_any(path, column, reach.item_ids):
                 folder = row["ref"].rpartition("/")[0]
                 moved[row["ref"]] = shard_without(path, column, reach.item_ids, folder)
     return moved
@@ -135,7 +138,6 @@ def _plan(catalog: Catalog, reach: Reach, moved: dict[str, tuple[str, bytes]]) -
         *_reports(catalog, reach),
     ]
     rewritten = tuple(ref for ref, (new, _) in moved.items() if new)
-    paths = [catalog.workspace.path(ref) for ref in (*files, *rewritten)]
     since = first_snapshot(
         catalog,
         [
@@ -153,10 +155,16 @@ def _plan(catalog: Catalog, reach: Reach, moved: dict[str, tuple[str, bytes]]) -
         rows=dict(counts),
         files=tuple(dict.fromkeys(files)),
         rewritten=rewritten,
-        size_bytes=sum(path.stat().st_size for path in paths if path.exists()),
+        size_bytes=_size_bytes(catalog, {*files, *rewritten}),
         marks={kind: tuple(ids) for kind, ids in reach.marks.items()},
         since=min((s for s in (since, left_since) if s is not None), default=None),
     )
+
+
+def _size_bytes(catalog: Catalog, refs: set[str]) -> int:
+    folders = {ref.partition("/")[0] for ref in refs}
+    there = (entry for name in sorted(folders) for entry in catalog.workspace.listing(name))
+    return sum(entry.size_bytes for entry in there if entry.ref in refs)
 
 
 def _left_by_a_kill(catalog: Catalog, reach: Reach) -> tuple[list[str], int | None]:
@@ -211,12 +219,17 @@ def _orphan_shards(catalog: Catalog, reach: Reach, moved: dict[str, Any]) -> lis
         "UNION SELECT unnest(shard_refs) FROM lake.datasets"
     )
     known = {row["ref"] for row in rows} | set(moved)
-    root = catalog.workspace.root
+    workspace = catalog.workspace
+    # A kill before the upload leaves a shard on this machine only.
+    there = {
+        entry.ref for name in (workspace.listing, workspace.copies) for entry in name("shards")
+    }
     orphans = []
-    for path in sorted((root / "shards").rglob("*.parquet")):
-        ref = str(path.relative_to(root))
-        column = "item_id" if path.parent.name == "dataset" else "clip_id"
-        if ref not in known and holds_any(path, column, reach.item_ids):
+    for ref in sorted(there - known):
+        if not ref.endswith(".parquet"):
+            continue
+        column = "item_id" if ref.startswith("shards/dataset/") else "clip_id"
+        if holds_any(workspace.fetch(ref), column, reach.item_ids):
             orphans.append(ref)
     return orphans
 
@@ -229,7 +242,7 @@ def _reports(catalog: Catalog, reach: Reach) -> list[str]:
         [reach.marks["dataset"]],
     )
     refs = [f"reports/{row['name']}.html" for row in rows]
-    return [ref for ref in refs if catalog.workspace.path(ref).exists()]
+    return [ref for ref in refs if catalog.workspace.exists(ref)]
 
 
 def _delete(
@@ -298,7 +311,7 @@ def _leave_tombstone(catalog: Catalog, reach: Reach, reason: str, run_id: str) -
 
 def _unlink(catalog: Catalog, plan: Takedown) -> None:
     for ref in (*plan.files, *plan.rewritten):
-        catalog.workspace.path(ref).unlink(missing_ok=True)
+        catalog.workspace.delete(ref)
     # Shards that were cut for workers, and states of killed trainings, hold rows and samples.
     for name in LEFTOVERS:
         shutil.rmtree(catalog.workspace.path(f"scratch/{name}"), ignore_errors=True)

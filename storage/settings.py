@@ -22,6 +22,11 @@ class Settings(BaseSettings):
         default=Path("~/.local/share/talkies"),
         description="Folder of this machine's part of workspaces in an object store.",
     )
+    copies_gib: float = Field(
+        default=100.0,
+        ge=0,
+        description="Size of this machine's copies of an object store that a build leaves, in GiB.",
+    )
     workers: int = Field(
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))),
         ge=1,

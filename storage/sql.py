@@ -110,6 +110,8 @@ def _check(parser: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise Refused(f"{name}() is not allowed; query the catalog's tables")
     for place, name in _tables(parsed):
         hidden = name.startswith(SYSTEM_NAMES) and name not in ALLOWED_FUNCTIONS
+        # DuckDB resolves such a path on a disk; what stands before a store may do so after it.
+        hidden = hidden or ".." in re.split(r"[/\\]", name)
         if hidden or not place <= PLACES:
             whole = ".".join([*sorted(place - PLACES), name])
             raise Refused(f"{whole} is not allowed; query the catalog's tables")

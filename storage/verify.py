@@ -7,7 +7,6 @@ are checked against the snapshot that the version pins.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,6 +14,7 @@ import duckdb
 from storage.catalog import Catalog
 from storage.keys import FOREIGN_KEYS, RESTORE, SPLITS, ForeignKey
 from storage.schema import TABLES
+from storage.shelf import Shelf
 from storage.stage import Stage
 
 EXAMPLES = 100
@@ -111,6 +111,7 @@ def present_tables(catalog: Catalog) -> set[str]:
 
 def _data_files(catalog: Catalog, names: Iterable[str]) -> Iterator[Finding]:
     """The catalog's own Parquet files: there, and as long as the metadata says."""
+    shelf = Shelf(catalog.workspace)
     for name in names:
         rows = catalog.rows(
             "SELECT unnest([data_file, delete_file]) AS path, "
@@ -121,13 +122,13 @@ def _data_files(catalog: Catalog, names: Iterable[str]) -> Iterator[Finding]:
         for row in rows:
             if row["path"] is None:
                 continue
-            path = Path(row["path"])
-            size_bytes = path.stat().st_size if path.is_file() else None
+            path, file = row["path"], row["path"].rpartition("/")[2]
+            size_bytes = shelf.data_file_bytes(path)
             if size_bytes is None:
-                yield Finding(name, path.name, f"its data file {path} is missing", RESTORE)
+                yield Finding(name, file, f"its data file {path} is missing", RESTORE)
             elif size_bytes != row["size_bytes"]:
                 wrong = f"its data file {path} has {size_bytes} bytes, not {row['size_bytes']}"
-                yield Finding(name, path.name, wrong, RESTORE)
+                yield Finding(name, file, wrong, RESTORE)
 
 
 def _repeated_keys(catalog: Catalog, name: str) -> Iterator[Finding]:

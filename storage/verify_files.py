@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from storage.blobs import hash_in
 from storage.catalog import Catalog
 from storage.features import DTYPE, ROW_GROUP_ROWS
-from storage.ids import canonical_json, hash_of, sha256_file
+from storage.ids import canonical_json, hash_of
 from storage.keys import FILE_COLUMNS, FileColumn
 from storage.schema import TABLES
+from storage.shelf import Shelf
 from storage.verify import Finding
 
 PUT_BACK = "put the file back from a copy of the workspace"
@@ -41,8 +42,9 @@ class Named:
 
 def wrong_files(catalog: Catalog, deep: bool) -> Iterator[Iterator[Finding]]:
     """One check for each column that names files."""
+    shelf = Shelf(catalog.workspace)
     for column in FILE_COLUMNS:
-        yield _CHECKS[column.kind](catalog, column, deep)
+        yield _CHECKS[column.kind](catalog, shelf, column, deep)
 
 
 def _wrong(named: Named, wrong: str) -> Finding:
@@ -75,29 +77,29 @@ def _named(catalog: Catalog, column: FileColumn, recorded: str = "NULL") -> Iter
             yield Named(column.table, row["id"], row["ref"], {"value": row["recorded"]})
 
 
-def _file_finding(catalog: Catalog, named: Named, sha256: str, deep: bool) -> list[Finding]:
+def _file_finding(shelf: Shelf, named: Named, sha256: str, deep: bool) -> list[Finding]:
     """What is wrong with a whole file whose hash is known."""
     try:
-        path = catalog.workspace.path(named.ref)
+        is_there = shelf.has(named.ref)
     except ValueError as error:
         return [_wrong(named, str(error))]
-    if not path.is_file():
+    if not is_there:
         return [_wrong(named, f"{named.ref} is missing")]
-    if deep and sha256_file(path) != sha256:
+    if deep and shelf.sha256(named.ref) != sha256:
         return [_wrong(named, f"{named.ref}: its bytes do not match their sha256")]
     return []
 
 
-def _blobs(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding]:
+def _blobs(catalog: Catalog, shelf: Shelf, column: FileColumn, deep: bool) -> Iterator[Finding]:
     def check(named: Named) -> list[Finding]:
-        return _file_finding(catalog, named, hash_in(named.ref), deep)
+        return _file_finding(shelf, named, hash_in(named.ref), deep)
 
     return _each(check, _named(catalog, column))
 
 
-def _films(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding]:
+def _films(catalog: Catalog, shelf: Shelf, column: FileColumn, deep: bool) -> Iterator[Finding]:
     def check(named: Named) -> list[Finding]:
-        return _file_finding(catalog, named, named.recorded["value"], deep)
+        return _file_finding(shelf, named, named.recorded["value"], deep)
 
     return _each(check, _named(catalog, column, "output_hash"))
 
@@ -105,13 +107,14 @@ def _films(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding
 # -- checkpoints -------------------------------------------------------------------------------
 
 
-def _checkpoints(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding]:
+def _checkpoints(
+    catalog: Catalog, shelf: Shelf, column: FileColumn, deep: bool
+) -> Iterator[Finding]:
     def check(named: Named) -> list[Finding]:
-        folder = catalog.workspace.path(named.ref)
-        if not (folder / CARD).is_file():
+        if not shelf.has(f"{named.ref}/{CARD}"):
             return [_wrong(named, f"{named.ref}/{CARD} is missing")]
         try:
-            card = json.loads((folder / CARD).read_text("utf-8"))
+            card = json.loads(shelf.read(f"{named.ref}/{CARD}").decode())
             hashes = dict(card["sha256"])
             own_id = hash_of("checkpoint", hashes, canonical_json(card))
         except (ValueError, KeyError, TypeError) as error:
@@ -121,7 +124,7 @@ def _checkpoints(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[F
             findings.append(_wrong(named, f"{named.ref}/{CARD} was changed"))
         for name, sha256 in sorted(hashes.items()):
             part = Named(named.table, named.id, f"{named.ref}/{name}", {})
-            findings += _file_finding(catalog, part, sha256, deep)
+            findings += _file_finding(shelf, part, sha256, deep)
         return findings
 
     return _each(check, _named(catalog, column))
@@ -130,17 +133,17 @@ def _checkpoints(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[F
 # -- shards ------------------------------------------------------------------------------------
 
 
-def _features(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding]:
+def _features(catalog: Catalog, shelf: Shelf, column: FileColumn, deep: bool) -> Iterator[Finding]:
     """Feature shards: the file, then each array against its row."""
 
     def check(row: dict[str, Any]) -> list[Finding]:
         arrays = {array.pop("clip_id"): array for array in row["arrays"]}
         clip_id = min(arrays)
         named = Named("features", f"{clip_id}/{row['extractor']}", row["ref"], arrays)
-        findings = _file_finding(catalog, named, Path(named.ref).stem, deep)
+        findings = _file_finding(shelf, named, Path(named.ref).stem, deep)
         if findings or not deep:
             return findings
-        return _read_safely(named, lambda: _wrong_arrays(catalog, named, row["extractor"]))
+        return _read_safely(named, lambda: _wrong_arrays(shelf, named, row["extractor"]))
 
     shards = catalog.arrow(
         "SELECT shard_ref AS ref, extractor, list(struct_pack(clip_id, content_hash, shape, dtype))"
@@ -156,9 +159,9 @@ def _read_safely(named: Named, read: Callable[[], list[Finding]]) -> list[Findin
         return [_wrong(named, f"{named.ref} cannot be read: {error}")]
 
 
-def _wrong_arrays(catalog: Catalog, named: Named, extractor: str) -> list[Finding]:
+def _wrong_arrays(shelf: Shelf, named: Named, extractor: str) -> list[Finding]:
     left, findings = dict(named.recorded), []
-    with pq.ParquetFile(catalog.workspace.path(named.ref)) as shard:
+    with shelf.open(named.ref) as file, pq.ParquetFile(file) as shard:
         for batch in shard.iter_batches(ROW_GROUP_ROWS, columns=["clip_id", "shape", "data"]):
             clip_ids, shapes = batch["clip_id"].to_pylist(), batch["shape"].to_pylist()
             for clip_id, shape, data in zip(clip_ids, shapes, batch["data"], strict=True):
@@ -182,15 +185,15 @@ def _wrong_array(row: dict[str, Any], shape: list[int], data: pa.Buffer) -> str:
     return ""
 
 
-def _training(catalog: Catalog, column: FileColumn, deep: bool) -> Iterator[Finding]:
+def _training(catalog: Catalog, shelf: Shelf, column: FileColumn, deep: bool) -> Iterator[Finding]:
     """Training shards: the file, its members, and each member's latents against their feature."""
     datasets = catalog.rows("SELECT * FROM lake.datasets ORDER BY dataset_id")
-    return _each(lambda dataset: _wrong_training(dataset, deep), _with_members(catalog, datasets))
+    members = _with_members(catalog, datasets)
+    return _each(lambda dataset: _wrong_training(shelf, dataset, deep), members)
 
 
 @dataclass(frozen=True, slots=True)
 class _Dataset:
-    catalog: Catalog
     dataset_id: str
     refs: list[str]
     members: dict[str, dict[str, Any]]
@@ -214,17 +217,16 @@ def _with_members(catalog: Catalog, datasets: list[dict[str, Any]]) -> Iterator[
             {"codec": row["codec_id"], "dataset": row["dataset_id"]},
         )
         by_id = {member.pop("item_id"): member for member in members}
-        yield _Dataset(catalog, row["dataset_id"], row["shard_refs"], by_id)
+        yield _Dataset(row["dataset_id"], row["shard_refs"], by_id)
 
 
-def _wrong_training(dataset: _Dataset, deep: bool) -> list[Finding]:
+def _wrong_training(shelf: Shelf, dataset: _Dataset, deep: bool) -> list[Finding]:
     findings, left = [], dict(dataset.members)
     for ref in dataset.refs:
         named = Named("datasets", dataset.dataset_id, ref, {})
-        wrong = _file_finding(dataset.catalog, named, Path(ref).stem, deep)
+        wrong = _file_finding(shelf, named, Path(ref).stem, deep)
         if deep and not wrong:
-            path = dataset.catalog.workspace.path(ref)
-            wrong = _read_safely(named, lambda p=path, n=named: _wrong_samples(p, n, left))
+            wrong = _read_safely(named, lambda n=named: _wrong_samples(shelf, n, left))
         findings += wrong
     if deep and not findings:
         named = Named("datasets", dataset.dataset_id, "", {})
@@ -232,9 +234,9 @@ def _wrong_training(dataset: _Dataset, deep: bool) -> list[Finding]:
     return findings
 
 
-def _wrong_samples(path: Path, named: Named, left: dict[str, dict[str, Any]]) -> list[Finding]:
+def _wrong_samples(shelf: Shelf, named: Named, left: dict[str, dict[str, Any]]) -> list[Finding]:
     findings = []
-    with pq.ParquetFile(path) as shard:
+    with shelf.open(named.ref) as file, pq.ParquetFile(file) as shard:
         columns = ["item_id", "task", "split", "latents"]
         for batch in shard.iter_batches(ROW_GROUP_ROWS, columns=columns):
             for row in batch.to_pylist():
@@ -252,7 +254,7 @@ def _wrong_samples(path: Path, named: Named, left: dict[str, dict[str, Any]]) ->
     return findings
 
 
-_CHECKS: dict[str, Callable[[Catalog, FileColumn, bool], Iterator[Finding]]] = {
+_CHECKS: dict[str, Callable[[Catalog, Shelf, FileColumn, bool], Iterator[Finding]]] = {
     "blob": _blobs,
     "film": _films,
     "checkpoint": _checkpoints,

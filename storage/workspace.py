@@ -12,19 +12,28 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from storage.settings import Settings
+from storage.store import Entry, ObjectStore, remove
+
+if TYPE_CHECKING:
+    from pyarrow import NativeFile
 
 ADDRESSES = "workspace.json"
 DATA_SCHEMES = ("s3",)
 CATALOG_SCHEMES = ("postgresql", "postgres")
 SECRETS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*):[^\s@]*(@)|([?&]password=)[^\s&]*")
+# A reference below these never comes to name other bytes.
+NAMED_BY_CONTENT = ("blobs/", "shards/", "checkpoints/")
+# An object this young is not taken for an orphan before what refers to it is committed.
+FRESH_S = 3600.0
 FOLDERS = ("tables", "blobs", "shards", "checkpoints", "soundtracks", "reports", "scratch")
 
 
@@ -76,6 +85,10 @@ class Workspace:
             catalog_url or known.get("catalog_url", ""),
         )
 
+    def __str__(self) -> str:
+        """Its address, for messages."""
+        return self.data_url or str(self.root)
+
     def make(self) -> Self:
         """Makes the folders that are missing, remembers the addresses, and returns itself.
 
@@ -84,6 +97,8 @@ class Workspace:
         """
         if self.root.exists() and not self.root.is_dir():
             raise ValueError(f"workspace {self.root}: this is a file; name a folder")
+        if self.data_url:
+            self.store.check()
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         if (self.data_url or self.catalog_url) and not (self.root / ADDRESSES).exists():
@@ -105,9 +120,16 @@ class Workspace:
         return self.root / "catalog.sqlite"
 
     @property
-    def tables_path(self) -> Path:
-        """The folder of the catalog's Parquet data files."""
-        return self.root / "tables"
+    def tables_url(self) -> str:
+        """The folder of the catalog's Parquet data files, as DuckDB names it; ends with `/`."""
+        return f"{self.data_url or self.root}/tables/"
+
+    @property
+    def store(self) -> ObjectStore:
+        """The object store of its files; raises ValueError where they lie in the folder."""
+        if not self.data_url:
+            raise ValueError(f"workspace {self.root} is a folder, in no object store")
+        return ObjectStore(self.data_url)
 
     def path(self, ref: str) -> Path:
         """The file of a reference; raises ValueError for one that leaves the workspace."""
@@ -115,6 +137,97 @@ class Workspace:
         if not path.is_relative_to(self.root):
             raise ValueError(f"reference {ref!r} leaves the workspace {self.root}")
         return path
+
+    # -- files, wherever they lie --------------------------------------------------------------
+
+    def fetch(self, ref: str) -> Path:
+        """The file or folder of a reference on this machine, brought from the store if need be.
+
+        In a local workspace it is `path`, and may not exist. A copy's time of change is that of its
+        last use. Raises FileNotFoundError where the store does not have it either.
+        """
+        path = self.path(ref)
+        if self.data_url:
+            if not self._has_copy(ref, path):
+                self.store.download(ref, path)
+            with suppress(OSError):
+                os.utime(path)
+        return path
+
+    def _has_copy(self, ref: str, path: Path) -> bool:
+        try:
+            own = path.stat()
+        except FileNotFoundError:
+            return False
+        if ref.startswith(NAMED_BY_CONTENT):
+            return True
+        there = self.store.look(ref)
+        return there is None or (
+            there.size_bytes == own.st_size and there.changed_s <= own.st_mtime
+        )
+
+    def publish(self, ref: str, is_new: bool = True) -> None:
+        """Brings a file or folder that was written here into the store, before rows name it.
+
+        Does nothing in a local workspace. Of what is not new, an object of the same size that lies
+        there since less than FRESH_S is not sent again.
+        """
+        if not self.data_url:
+            return
+        path, store = self.path(ref), self.store
+        if path.is_dir():
+            for part in sorted(path.rglob("*")):
+                if part.is_file():
+                    self.publish(f"{ref}/{part.relative_to(path).as_posix()}", is_new)
+            return
+        if not is_new and (there := store.look(ref)) is not None:
+            is_whole = there.size_bytes == path.stat().st_size
+            if is_whole and time.time() - there.changed_s < FRESH_S:
+                return
+        store.upload(path, ref)
+
+    def put(self, ref: str, data: bytes) -> None:
+        """Writes a file that is named by its content, unless it is there; publishes it."""
+        self.publish(ref, is_new=write_once(self.path(ref), data))
+
+    def write(self, ref: str, data: bytes) -> None:
+        """Writes a file in place of what is there; publishes it."""
+        write_atomically(self.path(ref), data)
+        self.publish(ref)
+
+    def exists(self, ref: str) -> bool:
+        """Whether there is a file under a reference, where the workspace's files lie."""
+        path = self.path(ref)
+        return self.store.look(ref) is not None if self.data_url else path.is_file()
+
+    def open(self, ref: str) -> "BinaryIO | NativeFile":
+        """A file to read where it lies, without a copy; raises FileNotFoundError."""
+        path = self.path(ref)
+        return self.store.open(ref) if self.data_url else path.open("rb")
+
+    def listing(self, folder: str) -> list[Entry]:
+        """All files below a folder where the workspace's files lie, by reference."""
+        if self.data_url:
+            return sorted(self.store.listing(folder), key=lambda entry: entry.ref)
+        return self.copies(folder)
+
+    def copies(self, folder: str) -> list[Entry]:
+        """All files below a folder of this machine, by reference."""
+        found = []
+        for name in sorted(self.path(folder).rglob("*")):
+            with suppress(FileNotFoundError):
+                stat = name.lstat()
+                if not name.is_dir():
+                    ref = name.relative_to(self.root).as_posix()
+                    found.append(Entry(ref, stat.st_size, stat.st_mtime))
+        return found
+
+    def delete(self, ref: str) -> None:
+        """Deletes a file or folder, in the store and here; nothing where it is gone."""
+        path = self.path(ref)
+        if self.data_url and not ref.startswith("scratch/"):
+            self.store.delete(ref)
+        remove(path)
 
     def scratch(self, *parts: str) -> Path:
         """A fresh empty scratch folder."""
@@ -154,7 +267,7 @@ def state_folder(data_url: str) -> Path:
 def without_secret(url: str) -> str:
     """An address without its password, which belongs into PGPASSWORD or ~/.pgpass."""
     parts = urlsplit(url)
-    query = [part for part in parts.query.split("&") if not part.startswith("password=")]
+    query = [part for part in parts.query.split("&") if part[:9] not in ("", "password=")]
     if parts.password is None and "&".join(query) == parts.query:
         return url
     user = f"{parts.username}@" if parts.username else ""
@@ -192,15 +305,16 @@ def _remembered(root: Path) -> dict[str, str]:
         raise ValueError(f"{root / ADDRESSES}: not JSON: {error}; restore or remove it") from None
 
 
-def write_once(path: Path, data: bytes) -> None:
-    """Writes a file that is named by its content, unless it is there.
+def write_once(path: Path, data: bytes) -> bool:
+    """Writes a file that is named by its content, unless it is there; returns whether it did.
 
     One that is there is touched, so that sweeping orphans takes it for as young as a new one.
     """
     if path.exists():
         os.utime(path)
-    else:
-        write_atomically(path, data)
+        return False
+    write_atomically(path, data)
+    return True
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -54,10 +54,12 @@ def save_checkpoint(
     checkpoint_id = _id_of(card)
     ref = f"checkpoints/{checkpoint_id}"
     target = workspace.path(ref)
-    if target.exists():
+    is_new = not target.exists()
+    if not is_new:
         shutil.rmtree(folder)
     else:
         folder.rename(target)
+    workspace.publish(ref, is_new)
     return checkpoint_id, ref
 
 

@@ -55,6 +55,7 @@ def checks(workspace: Workspace) -> list[Check]:
         _weights,
         lambda: _disk(workspace),
         lambda: _catalog(workspace),
+        lambda: _store(workspace),
         _server,
         _gpu,
         _chromium,
@@ -132,6 +133,27 @@ def _catalog(workspace: Workspace) -> Iterator[Check]:
         yield Check("catalog", "missing", f"{database}: version {name}", mend)
     else:
         yield Check("catalog", "ok", f"{database}: answers, version {name}")
+
+
+def _store(workspace: Workspace) -> Iterator[Check]:
+    """Whether the object store of the workspace's files answers and takes, gives and deletes."""
+    if not workspace.data_url:
+        return
+    store, ref = workspace.store, f"scratch/doctor-{os.getpid()}"
+    try:
+        store.check()
+        store.upload_bytes(b"talkies", ref)
+        with store.open(ref) as file:
+            is_same = bytes(file.read()) == b"talkies"
+        store.delete(ref)
+    except (OSError, ValueError) as error:
+        said, _, mend = str(error).partition("; ")
+        yield Check("object store", "missing", said, mend)
+        return
+    if not is_same:
+        yield Check("object store", "missing", f"{store.url} gives other bytes back", "mend it")
+        return
+    yield Check("object store", "ok", f"{store.url} can be written and read")
 
 
 def _server() -> Iterator[Check]:

@@ -46,7 +46,7 @@ def evaluate_shard(shard: ShardRef, out: ShardTarget, config: EvaluateConfig) ->
 
 def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: EvaluateConfig) -> Rows:
     """The rows of one checkpoint: each metric a task and split, with a bootstrap interval."""
-    folder = Workspace.at(out.workspace).path(item["ref"])
+    folder = Workspace.at(out.workspace).fetch(item["ref"])
     checkpoint = load_checkpoint(folder, item["item_id"])
     require_table(item["phoneme_table"], f"the dataset of checkpoint {item['item_id']}")
     values: dict[tuple[str, str, str, str], list[float]] = {}

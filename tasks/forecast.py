@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from storage.ids import hash_of
+from storage.shelf import Shelf
 from storage.workspace import Workspace
 from tasks.scan import AUDIO_SUFFIXES
 
@@ -276,7 +277,8 @@ def tried_of(
             by_uri[row["uri"]].append(row)
         elif row["stage"]:
             common[row["stage"]] = common.get(row["stage"], 0.0) + row["worker_s"]
-    own_bytes = {uri: _stored(workspace, found) for uri, found in by_uri.items()}
+    shelf = Shelf(workspace)
+    own_bytes = {uri: _stored(shelf, found) for uri, found in by_uri.items()}
     stored = sum(p.stat().st_size for p in workspace.root.rglob("*") if p.is_file())
     working = sum(p.stat().st_size for p in (workspace.root / "scratch").rglob("*") if p.is_file())
     shared = max(0.0, stored - working - sum(own_bytes.values()))
@@ -306,6 +308,6 @@ def tried_of(
     return found
 
 
-def _stored(workspace: Workspace, rows: Sequence[Mapping[str, Any]]) -> float:
+def _stored(shelf: Shelf, rows: Sequence[Mapping[str, Any]]) -> float:
     refs = [ref for row in rows for ref in row["refs"] or () if ref]
-    return float(sum(workspace.path(ref).stat().st_size for ref in refs))
+    return float(sum(shelf.size_bytes(ref) or 0 for ref in refs))

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from storage.catalog import Catalog
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace
 from tasks import report_charts as charts
 from tasks.report_data import FunnelStep, ReportData, Row, file_name, report_data
 from tasks.report_gates import histogram_svg
@@ -53,9 +53,9 @@ def write_report(workspace: Workspace, name: str) -> Path:
         raise ValueError(f"report name {name!r}: use letters, digits, '.', '_' and '-'")
     with Catalog(workspace, read_only=True) as catalog:
         data = report_data(catalog, name)
-    path = workspace.root / "reports" / f"{name}.html"
-    write_atomically(path, render(data, workspace, datetime.now(UTC)).encode())
-    return path
+    ref = f"reports/{name}.html"
+    workspace.write(ref, render(data, workspace, datetime.now(UTC)).encode())
+    return workspace.path(ref)
 
 
 def render(data: ReportData, workspace: Workspace, now: datetime) -> str:

@@ -87,7 +87,10 @@ class Inliner:
 
     def film(self, ref: str) -> tuple[str | None, str | None]:
         """A film file as delivered, as a data URI, or None and why."""
-        path = Workspace.at(self.workspace).path(ref)
+        try:
+            path = Workspace.at(self.workspace).fetch(ref)
+        except FileNotFoundError:
+            return None, f"{ref} is missing from the workspace."
         if not path.is_file():
             return None, f"{ref} is missing from the workspace."
         size_bytes = path.stat().st_size * 4 // 3

@@ -52,7 +52,7 @@ def index_shard(workspace_root: str | Path, ref: str) -> Shard:
     values are found backwards from the page's end. Raises FileNotFoundError where the shard is
     missing, and ValueError where it was not written that way.
     """
-    path = Workspace.at(workspace_root).path(ref)
+    path = Workspace.at(workspace_root).fetch(ref)
     with pq.ParquetFile(path) as file:
         names = set(file.schema_arrow.names)
         if not names.issuperset(f"{name}_bytes" for name in ARRAYS):
@@ -102,7 +102,7 @@ class SampleStore:
         """Builds the index.
 
         Args:
-            workspace_root: the workspace, a local folder.
+            workspace_root: the workspace; each shard is brought here once.
             shard_refs: the dataset's shards, from the row of table `datasets`.
             split: the split whose samples are read.
             arrays: what is read of ARRAYS; the rest is None, as if the sample did not have it.
@@ -113,6 +113,7 @@ class SampleStore:
         """
         if unknown := set(arrays) - set(ARRAYS):
             raise ValueError(f"arrays {sorted(unknown)} are unknown; samples have {ARRAYS}")
+        self.workspace_root = workspace_root
         self.split = split
         self.check_hashes = check_hashes
         self.wanted = [name in arrays or check_hashes for name in ARRAYS]
@@ -166,7 +167,7 @@ class SampleStore:
     ) -> Sample:
         small = {name: shard.table[name][row].as_py() for name in ("item_id", "task")}
         views: dict[str, np.ndarray | None] = dict.fromkeys(ARRAYS)
-        file = os.open(shard.path, os.O_RDONLY)
+        file = self._opened(shard)
         try:
             for column, name in enumerate(ARRAYS):
                 if sizes[column] >= 0:
@@ -189,6 +190,13 @@ class SampleStore:
             name: self._shaped(shard, row, name, view) if name in self.kept else None
             for name, view in views.items()
         }
+
+    def _opened(self, shard: Shard) -> int:
+        try:
+            return os.open(shard.path, os.O_RDONLY)
+        except FileNotFoundError:
+            # A copy that was let go of for its age; training uses it again.
+            return os.open(Workspace.at(self.workspace_root).fetch(shard.ref), os.O_RDONLY)
 
     def _check(self, shard: Shard, row: int, views: dict[str, np.ndarray | None]) -> None:
         if arrays_sha256(views.values()) != shard.table["arrays_sha256"][row].as_py():

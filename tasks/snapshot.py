@@ -15,7 +15,7 @@ from models.phoneme_ids import TABLE_ID, ids_on_grid
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from storage.workspace import Workspace, write_once
+from storage.workspace import Workspace
 from tasks.licences import allowed
 from tasks.mix_plan import picture_rows
 from tasks.scan import BELOW_FOLDER
@@ -150,7 +150,7 @@ def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
     )
     data = sink.getvalue()
     ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
-    write_once(Workspace.at(workspace_root).path(ref), data)
+    Workspace.at(workspace_root).put(ref, data)
     return ref
 
 
@@ -176,7 +176,7 @@ def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) 
     """
     samples = []
     for ref in shard_refs:
-        table = pq.read_table(Workspace.at(workspace_root).path(ref))
+        table = pq.read_table(Workspace.at(workspace_root).fetch(ref))
         samples += [_unpacked(row) for row in table.to_pylist() if row["split"] == split]
     return samples
 

@@ -103,7 +103,7 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
             "missing",
             f"{item['_uri']}: no source of this name; mend sonify.targets or add the file",
         )
-    checkpoint = _checkpoint(workspace.path(item["ref"]), item["checkpoint_id"])
+    checkpoint = _checkpoint(workspace.fetch(item["ref"]), item["checkpoint_id"])
     if not item["windows"]:
         raise Rejected("no_picture", f"{item['_uri']}: no picture to make a soundtrack for")
     started = time.perf_counter()
@@ -292,7 +292,9 @@ def _mux(
     made = run_limited("tasks.mux:mux_file", arguments, limits).value
     film = Path(made["path"])
     ref = f"soundtracks/{film.name}"
-    shutil.move(film, Workspace.at(out.workspace).path(ref))
+    workspace = Workspace.at(out.workspace)
+    shutil.move(film, workspace.path(ref))
+    workspace.publish(ref)
     return made | {"ref": ref}
 
 

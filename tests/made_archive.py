@@ -4,7 +4,6 @@ Every id is readable, padded to the length of real ones, and every text can be s
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,10 +96,10 @@ def add_dataset(
 ) -> str:
     """A frozen dataset, item → content hash, with a training shard; returns its reference."""
     ref = f"shards/dataset/{name}.parquet"
-    path: Path = catalog.workspace.path(ref)
-    path.parent.mkdir(parents=True, exist_ok=True)
     members = [full(item) for item in items]
-    pq.write_table(pa.table({"item_id": members, "split": ["train"] * len(members)}), path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"item_id": members, "split": ["train"] * len(members)}), sink)
+    catalog.workspace.write(ref, sink.getvalue().to_pybytes())
     dataset = {"dataset_id": full(name), "name": "made", "shard_refs": [ref], "version": 1}
     counts = {"train_items": len(items), "codec_id": full("codec-one"), "hours": len(items) / 900}
     add(catalog, "datasets", dataset | counts | {"catalog_snapshot": snapshot} | more)
@@ -142,7 +141,7 @@ def _add_made(catalog: Catalog, snapshot: int) -> None:
     add(catalog, "losses", *({"checkpoint_id": full(CHECKPOINT), "step": k} for k in range(3)))
     for film in ("rain", "talk"):
         file_ref = f"soundtracks/{film}.mp4"
-        catalog.workspace.path(file_ref).write_bytes(film.encode())
+        catalog.workspace.write(file_ref, film.encode())
         made = {"generation_id": full(f"film-{film}"), "source_id": source_id(film)}
         audio = blobs.put_bytes(f"soundtrack of {film}".encode(), ".flac")
         made |= {"checkpoint_id": full(CHECKPOINT), "file_ref": file_ref, "audio_ref": audio}

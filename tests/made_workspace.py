@@ -14,7 +14,7 @@ from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import pack_features
 from storage.ids import canonical_json, hash_of
-from storage.workspace import Workspace, write_atomically
+from storage.workspace import Workspace
 from tasks.pipeline import ALL
 from tests.made_commits import RUN_ID, made_row
 
@@ -43,7 +43,7 @@ def split_of(number: int) -> str:
     return "test" if number in TEST_SOURCES else "train"
 
 
-def make_workspace(root: Path) -> Workspace:
+def make_workspace(root: str | Path) -> Workspace:
     """Fills a workspace: sources, clips, labels, features, mixtures, a dataset, a model, a film."""
     workspace = Workspace.at(root).make()
     with Catalog(workspace) as catalog:
@@ -153,7 +153,7 @@ def _dataset(workspace: Workspace, catalog: Catalog) -> dict[str, list[dict[str,
     pq.write_table(pa.Table.from_pylist(samples), sink)
     data = sink.getvalue().to_pybytes()
     ref = f"shards/dataset/{hashlib.sha256(data).hexdigest()}.parquet"
-    write_atomically(workspace.path(ref), data)
+    workspace.put(ref, data)
     row = {
         "dataset_id": dataset_id,
         "name": "made",
@@ -173,11 +173,10 @@ def _models(workspace: Workspace, dataset_id: str) -> dict[str, list[dict[str, A
     weights = b"weights"
     card = {"format": 1, "sha256": {"model.safetensors": hashlib.sha256(weights).hexdigest()}}
     checkpoint = hash_of("checkpoint", card["sha256"], canonical_json(card))
-    folder = workspace.root / "checkpoints" / checkpoint
-    write_atomically(folder / "model.safetensors", weights)
-    write_atomically(folder / "config.json", json.dumps(card).encode())
+    workspace.write(f"checkpoints/{checkpoint}/model.safetensors", weights)
+    workspace.write(f"checkpoints/{checkpoint}/config.json", json.dumps(card).encode())
     film = b"film"
-    write_atomically(workspace.root / "soundtracks" / "film.mp4", film)
+    workspace.write("soundtracks/film.mp4", film)
     model = {"checkpoint_id": checkpoint}
     generation = model | {
         "generation_id": "generation",

@@ -92,7 +92,7 @@ def made_recipe(path: Path, sources: Path, **sections: dict[str, Any]) -> Path:
 
 def opened(workspace: Path) -> Catalog:
     """The catalog of a workspace, for reading."""
-    return Catalog(Workspace(workspace), read_only=True)
+    return Catalog(Workspace.at(workspace), read_only=True)
 
 
 def stable_tables(workspace: Path) -> dict[str, list[str]]:

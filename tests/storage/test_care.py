@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,10 @@ from storage.schema import TABLES
 from storage.verify import verify
 from storage.workspace import Workspace, WorkspaceBusy
 from tasks.pipeline import ALL
+from tests.conftest import Place
 from tests.made_commits import STAGE, begin, made_row, made_shard
+from tests.made_store import copied, stored
+from tests.made_store import put as put_in
 from tests.made_workspace import clip, make_workspace, source
 
 STRAYS = (
@@ -37,16 +39,15 @@ BYSTANDERS = ("scratch/prefect/prefect.db", "reports/made.html", "corpus/film.mp
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def template(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Workspace:
     """A whole workspace; not to be changed."""
-    return make_workspace(tmp_path_factory.mktemp("whole"))
+    return make_workspace(place(tmp_path_factory.mktemp("whole")))
 
 
 @pytest.fixture
-def own(template: Workspace, workspace: Path) -> Workspace:
+def own(template: Workspace, tmp_path: Path) -> Workspace:
     """A copy that a test may change."""
-    shutil.copytree(template.root, workspace, dirs_exist_ok=True)
-    return Workspace.at(workspace)
+    return copied(template, tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -55,20 +56,29 @@ def catalog(own: Workspace) -> Iterator[Catalog]:
         yield opened
 
 
-def put(workspace: Workspace, ref: str, age_s: float) -> None:
-    path = workspace.root / ref
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"bytes")
-    then = time.time() - age_s
-    for touched in (path, *path.parents):
-        if touched.is_relative_to(workspace.root):
-            os.utime(touched, (then, then))
+Put = Callable[[str, float], None]
+
+
+@pytest.fixture
+def put(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Puts a file that was last changed some seconds ago, into the copy."""
+    now = time.time
+
+    def aged(ref: str, age_s: float) -> None:
+        put_in(own, ref, b"bytes")
+        # Nobody can set back the clock of a store, so gc's own goes ahead.
+        if own.data_url:
+            monkeypatch.setattr(time, "time", lambda: now() + age_s)
+        path, then = own.root / ref, now() - (0 if own.data_url else age_s)
+        for touched in (path, *path.parents):
+            if touched.is_relative_to(own.root) and touched.exists():
+                os.utime(touched, (then, then))
+
+    return aged
 
 
 def files(workspace: Workspace) -> set[str]:
-    found = (path for path in workspace.root.rglob("*") if path.is_file())
-    found = (path for path in found if not path.name.startswith("catalog.sqlite"))
-    return {path.relative_to(workspace.root).as_posix() for path in found}
+    return {ref for ref in stored(workspace) if not ref.startswith("catalog.sqlite")}
 
 
 def states(catalog: Catalog, snapshots: range) -> dict[tuple[int, str], str]:
@@ -86,12 +96,11 @@ def states(catalog: Catalog, snapshots: range) -> dict[tuple[int, str], str]:
 # -- gc ----------------------------------------------------------------------------------------
 
 
-def test_gc_deletes_old_orphans_and_nothing_else(catalog: Catalog) -> None:
+@pytest.mark.everywhere
+def test_gc_deletes_old_orphans_and_nothing_else(catalog: Catalog, put: Put) -> None:
     before = files(catalog.workspace)
-    for ref in STRAYS:
-        put(catalog.workspace, ref, 2 * GRACE_S)
-    for ref in BYSTANDERS:
-        put(catalog.workspace, ref, 2 * GRACE_S)
+    for ref in (*STRAYS, *BYSTANDERS):
+        put(ref, 2 * GRACE_S)
     dry = gc(catalog)
     assert not dry.is_applied
     assert files(catalog.workspace) >= {*before, *STRAYS, *BYSTANDERS}
@@ -105,17 +114,17 @@ def test_gc_deletes_old_orphans_and_nothing_else(catalog: Catalog) -> None:
     assert gc(catalog).orphans == ()
 
 
-def test_gc_keeps_what_is_younger_than_the_grace_period(catalog: Catalog) -> None:
+def test_gc_keeps_what_is_younger_than_the_grace_period(catalog: Catalog, put: Put) -> None:
     for ref in STRAYS:
-        put(catalog.workspace, ref, GRACE_S / 2)
+        put(ref, GRACE_S / 2)
     sweep = gc(catalog, apply=True)
     assert sweep.orphans == ()
     assert len(sweep.young) == len(STRAYS) - 1  # DuckLake does not list young data files.
     assert files(catalog.workspace) >= set(STRAYS)
 
 
-def test_gc_waits_for_no_writer_and_deletes_nothing_beside_one(own: Workspace) -> None:
-    put(own, STRAYS[0], 2 * GRACE_S)
+def test_gc_waits_for_no_writer_and_deletes_nothing_beside_one(own: Workspace, put: Put) -> None:
+    put(STRAYS[0], 2 * GRACE_S)
     with own.writing(), Catalog(own) as catalog:
         assert [orphan.ref for orphan in gc(catalog).orphans] == [STRAYS[0]]
         with pytest.raises(WorkspaceBusy):
@@ -266,8 +275,8 @@ def foreign(own: Workspace, path: Path) -> None:
 
 
 def without_data(own: Workspace, path: Path) -> None:
-    own.tables_path.rename(own.root / "elsewhere")
-    own.tables_path.mkdir()
+    for entry in own.listing("tables"):
+        own.delete(entry.ref)
 
 
 @pytest.mark.parametrize(

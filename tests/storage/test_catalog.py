@@ -29,7 +29,9 @@ from storage.stage import (
     write_rows,
 )
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_catalog import bring_up
+from tests.made_store import copied, stored
 
 Thing = tuple[str, str, float, str]
 
@@ -74,9 +76,9 @@ WRITTEN = ("splits", "rejects", "progress")
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Path:
     """A workspace with an empty catalog, to be copied: making one takes a while."""
-    workspace = Workspace.at(tmp_path_factory.mktemp("template")).make()
+    workspace = Workspace.at(place(tmp_path_factory.mktemp("template"))).make()
     Catalog(workspace).close()
     return workspace.root
 
@@ -99,8 +101,7 @@ def catalog(opened: Catalog) -> Catalog:
 @pytest.fixture
 def own_catalog(catalog: Catalog, workspace: Path) -> Iterator[Catalog]:
     """A catalog that a test may close, move and spoil."""
-    shutil.copytree(catalog.workspace.root, workspace, dirs_exist_ok=True)
-    with Catalog(Workspace.at(workspace)) as own:
+    with Catalog(copied(catalog.workspace, workspace)) as own:
         yield own
 
 
@@ -341,8 +342,7 @@ def test_two_catalogs_over_the_same_input_hold_the_same_stable_columns(
 ) -> None:
     tables = []
     for name, order in (("one", THINGS), ("two", THINGS[::-1])):
-        shutil.copytree(catalog.workspace.root, tmp_path / name)
-        with Catalog(Workspace.at(tmp_path / name)) as own:
+        with Catalog(copied(catalog.workspace, tmp_path / name)) as own:
             show(own, order)
             work(own, run_id=f"r-{name}")
             tables.append(
@@ -413,9 +413,10 @@ def test_a_workspace_that_was_moved_still_opens(
 
 
 def test_reading_where_there_is_no_catalog_says_so_and_makes_nothing(workspace: Path) -> None:
+    before = stored(Workspace.at(workspace))
     with pytest.raises(CatalogMissing, match="has no catalog; run `talkies"):
         Catalog(Workspace.at(workspace), read_only=True)
-    assert list(workspace.iterdir()) == []
+    assert stored(Workspace.at(workspace)) == before
 
 
 def test_reading_a_catalog_that_was_never_begun_says_so(workspace: Path) -> None:

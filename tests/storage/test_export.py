@@ -18,12 +18,13 @@ from storage.lake import SETTINGS
 from storage.migrate import migrate, version_of
 from storage.schema import TABLES, VIEWS
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_rows import insert_all, made_rows
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("export")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("export"))).make()) as opened:
         insert_all(opened)
         yield opened
 

@@ -12,6 +12,7 @@ from storage.lineage import EDGES, KINDS, Lineage, Node, UnknownId, find, trace
 from storage.lineage_text import as_data, mermaid, tree
 from storage.schema import TABLES
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_archive import (
     CHECKPOINT,
     DATASET,
@@ -28,8 +29,8 @@ NO_DESCENT = {"marks", "tombstones", "runs", "progress", "rejects"}
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("archive")).make()) as catalog:
+def archive(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("archive"))).make()) as catalog:
         add_archive(catalog)
         yield catalog
 
@@ -163,8 +164,9 @@ class Counted:
 
 def test_a_wide_dataset_is_summarised_with_as_many_queries_as_a_narrow_one(
     tmp_path_factory: pytest.TempPathFactory,
+    place: Place,
 ) -> None:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("wide")).make()) as catalog:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("wide"))).make()) as catalog:
         add_source(catalog, "wind")
         windows = [
             {"clip_id": full(f"clip-{k:05d}-"), "source_id": source_id("wind")} for k in range(5315)

@@ -1,7 +1,6 @@
 """Takedowns: everything of a source goes, on disk too; everything else stays; a mark remains."""
 
 import hashlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +20,7 @@ from storage.purge import PurgeIncomplete
 from storage.rights import Takedown, forget
 from storage.takedown import UnknownSource, find_source
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_archive import (
     CHECKPOINT,
     CLIPS,
@@ -32,6 +33,7 @@ from tests.made_archive import (
     full,
     source_id,
 )
+from tests.made_store import content, copied, stored
 
 TALK = source_id("talk")
 # What a takedown of `talk` may leave no byte of; its source id and uri stay in the tombstone.
@@ -46,21 +48,20 @@ NOTHING: dict[str, list[str]] = {trace: [] for trace in TRACES}
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = Workspace.at(tmp_path_factory.mktemp("template")).make()
+def template(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Workspace:
+    workspace = Workspace.at(place(tmp_path_factory.mktemp("template"))).make()
     with Catalog(workspace) as catalog:
         add_archive(catalog)
-    return workspace.root
+    return workspace
 
 
 @pytest.fixture(scope="module")
 def forgotten(
-    template: Path, tmp_path_factory: pytest.TempPathFactory
+    template: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Catalog, Takedown, list[str]]]:
     """A catalog without `talk`, what was done, and the shards that there were before."""
     root = tmp_path_factory.mktemp("forgotten") / "archive"
-    shutil.copytree(template, root)
-    with Catalog(Workspace.at(root)) as catalog:
+    with Catalog(copied(template, root)) as catalog:
         rows = catalog.rows("SELECT DISTINCT shard_ref FROM features")
         assert all(holding(catalog, trace) for trace in TRACES)
         done = forget(catalog, "src-talk", apply=True, reason="the speaker asked", run_id="r-7")
@@ -68,10 +69,8 @@ def forgotten(
 
 
 @pytest.fixture
-def archive(template: Path, tmp_path: Path) -> Iterator[Catalog]:
-    root = tmp_path / "archive"
-    shutil.copytree(template, root)
-    with Catalog(Workspace.at(root)) as catalog:
+def archive(template: Workspace, tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog(copied(template, tmp_path / "archive")) as catalog:
         yield catalog
 
 
@@ -92,21 +91,27 @@ def test_relations_and_fingerprints_of_a_source_go_on_either_side(archive: Catal
 
 def files_of(catalog: Catalog) -> set[str]:
     """Every file of the workspace but those of the catalog itself."""
-    root = catalog.workspace.root
-    paths = (path for path in root.rglob("*") if path.is_file())
-    refs = {str(path.relative_to(root)) for path in paths}
+    refs = stored(catalog.workspace)
     return {ref for ref in refs if not ref.startswith(("tables/", "catalog."))}
 
 
 def holding(catalog: Catalog, text: str) -> list[str]:
     """The files of the workspace in which a text stands, in plain bytes or in a Parquet value."""
-    found = []
-    for path in catalog.workspace.root.rglob("*"):
-        if not path.is_file():
-            continue
-        values = str(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else ""
-        if text.encode() in path.read_bytes() or text in values:
-            found.append(str(path.relative_to(catalog.workspace.root)))
+    workspace, found = catalog.workspace, []
+    on_disk = {
+        entry.ref: (workspace.root / entry.ref).read_bytes() for entry in workspace.copies("")
+    }
+    in_store = (
+        {ref: content(workspace, ref) for ref in stored(workspace) - set(on_disk)}
+        if workspace.data_url
+        else {}
+    )
+    for ref, data in (on_disk | in_store).items():
+        values = ""
+        if ref.endswith(".parquet"):
+            values = str(pq.read_table(pa.BufferReader(data)).to_pylist())
+        if text.encode() in data or text in values:
+            found.append(ref)
     return found
 
 
@@ -140,6 +145,7 @@ def test_a_catalog_that_is_open_for_reading_can_be_asked(archive: Catalog) -> No
         assert forget(readonly, "/archive/talk.mp4").source_id == TALK
 
 
+@pytest.mark.everywhere
 def test_no_byte_of_a_forgotten_source_stays_and_the_others_are_whole(
     forgotten: tuple[Catalog, Takedown, list[str]],
 ) -> None:
@@ -166,7 +172,7 @@ def test_a_shared_shard_is_written_again_without_the_clip(
         assert (read_feature(archive.workspace.root, *args) == array_of(name)).all()
         assert row["shard_ref"] not in before
     assert sum(ref.startswith("shards/mel_pca") for ref in done.rewritten) == 1
-    assert not any(archive.workspace.path(ref).exists() for ref in before)
+    assert not any(archive.workspace.exists(ref) for ref in before)
 
 
 def test_blobs_go_unless_another_source_has_the_same_bytes(
@@ -182,10 +188,10 @@ def test_blobs_go_unless_another_source_has_the_same_bytes(
         for group in ((b"sound of talk", b"mix"), (b"silence", b"sound of rain"))
     )
     assert set(own) <= set(done.files)
-    assert not any(blobs.path(ref).exists() for ref in own)
+    assert not any(archive.workspace.exists(ref) for ref in own)
     assert all(blobs.read(ref) for ref in shared)
-    assert not archive.workspace.path("soundtracks/talk.mp4").exists()
-    assert archive.workspace.path("soundtracks/rain.mp4").exists()
+    assert not archive.workspace.exists("soundtracks/talk.mp4")
+    assert archive.workspace.exists("soundtracks/rain.mp4")
 
 
 def test_what_contains_it_is_marked_and_a_tombstone_stays(
@@ -213,7 +219,7 @@ def test_a_dataset_is_what_its_remaining_members_say(
     assert dataset["train_items"] == 2
     assert dataset["hours"] == pytest.approx(8 / 3600)
     (ref,) = dataset["shard_refs"]
-    members = pq.read_table(archive.workspace.path(ref))["item_id"].to_pylist()
+    members = pq.read_table(archive.workspace.fetch(ref))["item_id"].to_pylist()
     assert members == [full("rain-one"), full("rain-two")]
 
 
@@ -254,7 +260,7 @@ def test_an_orphan_shard_that_holds_the_clip_goes_too(archive: Catalog) -> None:
     orphan = add_features(archive, "talk-one", "rain-one", extractor="look")
     archive.connection.execute("DELETE FROM features WHERE extractor = 'look'")
     assert orphan in forget(archive, TALK, apply=True).files
-    assert not archive.workspace.path(orphan).exists()
+    assert not archive.workspace.exists(orphan)
 
 
 def test_a_source_that_only_an_old_dataset_remembers_is_forgotten_there(archive: Catalog) -> None:
@@ -303,9 +309,9 @@ sys.stdin.read()
 
 
 def test_metadata_that_another_process_reads_is_not_said_to_be_clean(
-    template: Path, tmp_path: Path
+    template: Workspace, tmp_path: Path
 ) -> None:
-    workspace = Workspace.at(shutil.copytree(template, tmp_path / "read"))
+    workspace = copied(template, tmp_path / "read")
     command = [sys.executable, "-c", READ, str(workspace.catalog_path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as reader:

@@ -13,11 +13,12 @@ from storage import runs
 from storage.catalog import Catalog
 from storage.runs import PACKAGES, begin_run, end_killed_runs, end_run
 from storage.workspace import Workspace
+from tests.conftest import Place
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("runs")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("runs"))).make()) as opened:
         yield opened
 
 

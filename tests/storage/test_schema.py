@@ -14,6 +14,7 @@ from storage.columns import View
 from storage.schema import TABLES, VIEWS, Column, Table, describe
 from storage.stage import ShardTarget, write_rows
 from storage.workspace import Workspace
+from tests.conftest import Place
 
 COLUMNS = [(table, column) for table in TABLES.values() for column in table.columns]
 DESCRIBED = [(d, column) for d in (*TABLES.values(), *VIEWS.values()) for column in d.columns]
@@ -29,8 +30,8 @@ TEXT = {
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("schema")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("schema"))).make()) as opened:
         yield opened
 
 

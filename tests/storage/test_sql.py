@@ -14,13 +14,14 @@ from storage.catalog import Catalog
 from storage.lake import CatalogMissing
 from storage.sql import ALLOWED_FUNCTIONS, Refused, SqlLimits, read_only_query
 from storage.workspace import Workspace
+from tests.conftest import Place
 
 SECRET = "the-planted-secret"
 SMALL = SqlLimits(memory="64MB", timeout_s=0.5, threads=1, result_bytes=8 << 20)
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def archive(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Workspace:
     """A catalog with 100 rows in Parquet, and secrets of several kinds beside its workspace."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "secret.txt").write_text(SECRET)
@@ -30,7 +31,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         database.execute("CREATE TABLE t (x TEXT)")
         database.execute("INSERT INTO t VALUES (?)", [SECRET])
     database.close()
-    workspace = Workspace.at(folder / "workspace").make()
+    workspace = Workspace.at(place(folder / "workspace")).make()
     point = {"checkpoint_id": "c", "phase": "joint", "task": "all", "loss": 1.0, "run_id": "r"}
     with Catalog(workspace) as catalog:
         catalog.insert("losses", [point | {"step": step} for step in range(100)])

@@ -1,6 +1,5 @@
 """Verify finds each thing that was spoiled, where it is, and nothing else."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from storage.schema import TABLES
 from storage.verify import EXAMPLES, Finding, summary, verify
 from storage.workspace import Workspace
 from tasks.pipeline import ALL
+from tests.conftest import Place
 from tests.made_commits import made_row
+from tests.made_store import content, copied, put
 from tests.made_workspace import clip, make_workspace, mix, source
 
 # Ids that name something outside the catalog's tables, or rows that may be gone by design.
@@ -47,20 +48,22 @@ def sql(*statements: str) -> Callable[[Catalog], object]:
     return spoil
 
 
-def file(column: str, where: str, change: Callable[[Path], object]) -> Callable[[Catalog], object]:
+def file(
+    column: str, where: str, change: Callable[[Workspace, str], object]
+) -> Callable[[Catalog], object]:
     table, name = column.split(".")
 
     def spoil(catalog: Catalog) -> None:
         ref = catalog.value(f"SELECT {name} FROM lake.{table} WHERE {where}")
-        change(catalog.workspace.path(ref))
+        change(catalog.workspace, ref)
 
     return spoil
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
+def flip(workspace: Workspace, ref: str) -> None:
+    data = bytearray(content(workspace, ref))
     data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    put(workspace, ref, bytes(data))
 
 
 def related(one: str, other: str, kind: str) -> str:
@@ -77,7 +80,7 @@ def reject(catalog: Catalog) -> None:
 SPOILS = (
     Spoil(
         "a blob is missing",
-        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Path.unlink),
+        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Workspace.delete),
         (("decodes", source(0), "is missing"),),
     ),
     Spoil(
@@ -205,29 +208,27 @@ SPOILS = (
     ),
     Spoil(
         "weights were changed",
-        file("checkpoints.ref", "true", lambda path: flip(path / "model.safetensors")),
+        file("checkpoints.ref", "true", lambda room, ref: flip(room, f"{ref}/model.safetensors")),
         (("checkpoints", "", "model.safetensors: its bytes"),),
     ),
     Spoil(
         "a film is gone",
-        file("generations.file_ref", "true", Path.unlink),
+        file("generations.file_ref", "true", Workspace.delete),
         (("generations", "generation", "film.mp4 is missing"),),
     ),
 )
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def whole(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Workspace:
     """A workspace with a row in every table and nothing wrong; not to be changed."""
-    return make_workspace(tmp_path_factory.mktemp("whole"))
+    return make_workspace(place(tmp_path_factory.mktemp("whole")))
 
 
 @pytest.fixture(scope="module")
 def findings(whole: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     """What verify says about a copy in which everything of SPOILS was spoiled."""
-    root = tmp_path_factory.mktemp("spoiled")
-    shutil.copytree(whole.root, root, dirs_exist_ok=True)
-    with Catalog(Workspace.at(root)) as catalog:
+    with Catalog(copied(whole, tmp_path_factory.mktemp("spoiled"))) as catalog:
         for spoiled in SPOILS:
             spoiled.spoil(catalog)
         return verify(catalog, stages=ALL)
@@ -244,6 +245,7 @@ def test_a_whole_workspace_has_no_findings(whole: Workspace) -> None:
     assert (found, summary(found)) == ([], "the catalog is whole")
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("spoiled", SPOILS, ids=lambda spoiled: spoiled.name)
 def test_verify_finds_what_was_spoiled(spoiled: Spoil, findings: list[Finding]) -> None:
     for expected in spoiled.found:
@@ -252,37 +254,33 @@ def test_verify_finds_what_was_spoiled(spoiled: Spoil, findings: list[Finding]) 
         assert found[0].mend
 
 
+@pytest.mark.everywhere
 def test_verify_finds_nothing_else(findings: list[Finding]) -> None:
     expected = [one for spoiled in SPOILS for one in spoiled.found]
     unexpected = [f for f in findings if not any(is_found(one, f) for one in expected)]
     assert unexpected == []
 
 
-def test_shallow_sees_missing_files_and_reads_none(whole: Workspace, workspace: Path) -> None:
-    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
-    with Catalog(Workspace.at(workspace), read_only=True) as catalog:
-        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Path.unlink)(catalog)
+def test_shallow_sees_missing_files_and_reads_none(whole: Workspace, tmp_path: Path) -> None:
+    with Catalog(copied(whole, tmp_path / "copy"), read_only=True) as catalog:
+        file("decodes.audio48_ref", f"source_id = '{source(0)}'", Workspace.delete)(catalog)
         file("decodes.audio16_ref", f"source_id = '{source(1)}'", flip)(catalog)
         found = verify(catalog, deep=False)
     assert [(f.table, f.id) for f in found] == [("decodes", source(0))]
 
 
-def test_a_lost_data_file_is_named_before_any_query_fails(
-    whole: Workspace, workspace: Path
-) -> None:
-    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
-    with Catalog(Workspace.at(workspace)) as catalog:
+def test_a_lost_data_file_is_named_before_any_query_fails(whole: Workspace, tmp_path: Path) -> None:
+    with Catalog(copied(whole, tmp_path / "copy")) as catalog:
         catalog.connection.execute("CALL ducklake_flush_inlined_data('lake')")
-        lost = next((workspace / "tables" / "main" / "windows").iterdir())
-        lost.unlink()
+        (lost,) = catalog.workspace.listing("tables/main/windows")
+        catalog.workspace.delete(lost.ref)
         found = verify(catalog)
-    assert [(f.table, f.id) for f in found] == [("windows", lost.name)]
+    assert [(f.table, f.id) for f in found] == [("windows", Path(lost.ref).name)]
     assert "restore" in found[0].mend
 
 
-def test_many_findings_of_one_kind_are_counted(whole: Workspace, workspace: Path) -> None:
-    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
-    with Catalog(Workspace.at(workspace)) as catalog:
+def test_many_findings_of_one_kind_are_counted(whole: Workspace, tmp_path: Path) -> None:
+    with Catalog(copied(whole, tmp_path / "copy")) as catalog:
         rows = [made_row("tags", clip_id=f"n{n}", rank=1) for n in range(EXAMPLES + 3)]
         catalog.insert("tags", rows)
         found = verify(catalog, deep=False)
@@ -291,10 +289,9 @@ def test_many_findings_of_one_kind_are_counted(whole: Workspace, workspace: Path
 
 
 def test_relatives_in_two_splits_of_a_dataset_version_are_found(
-    whole: Workspace, workspace: Path
+    whole: Workspace, tmp_path: Path
 ) -> None:
-    shutil.copytree(whole.root, workspace, dirs_exist_ok=True)
-    with Catalog(Workspace.at(workspace)) as catalog:
+    with Catalog(copied(whole, tmp_path / "copy")) as catalog:
         sql(
             related(source(0), source(5), "speaker"),
             f"UPDATE lake.splits SET component_id = '{source(0)}' "

@@ -11,6 +11,7 @@ from storage.snapshots import as_of, snapshots
 from storage.version_facts import Past
 from storage.versions import REASONS, UnknownVersion, VersionDiff, _shared, diff, resolve
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_archive import add, add_dataset, full
 
 CLIPS = (
@@ -101,8 +102,8 @@ def arrivals(catalog: Catalog) -> None:
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("versions")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("versions"))).make()) as opened:
         with opened.transaction():
             first_version(opened)
         mixes = ("mix-seen", "mix-lost", "mix-replanned")
@@ -256,7 +257,7 @@ def attached(catalog: Catalog) -> Iterator[Callable[[int], Any]]:
         workspace = catalog.workspace
         connection.execute(
             f"ATTACH 'ducklake:sqlite:{workspace.catalog_path}' AS lake (READ_ONLY, "
-            f"DATA_PATH '{workspace.tables_path}/', SNAPSHOT_VERSION {snapshot})"
+            f"DATA_PATH '{workspace.tables_url}', SNAPSHOT_VERSION {snapshot})"
         )
         connection.execute("USE lake")
         return connection

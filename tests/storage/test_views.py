@@ -9,14 +9,15 @@ import pytest
 from storage.catalog import Catalog
 from storage.schema import VIEWS
 from storage.workspace import Workspace
+from tests.conftest import Place
 from tests.made_rows import insert_all, row, sight_rows
 
 HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("views")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("views"))).make()) as opened:
         insert_all(opened)
         for table, rows in sight_rows().items():
             opened.insert(table, rows)

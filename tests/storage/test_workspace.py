@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from storage.store import ObjectStore
 from storage.workspace import ADDRESSES, FOLDERS, Workspace, WorkspaceBusy, write_atomically
 
 HOLD = """
 import sys, time
+from storage.store import ObjectStore
 from storage.workspace import Workspace
 with Workspace.at(sys.argv[1]).writing():
     print("held", flush=True)
@@ -130,6 +132,7 @@ def test_a_made_workspace_remembers_its_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TALKIES_STATE", str(tmp_path))
+    monkeypatch.setattr(ObjectStore, "check", lambda store: None)
     made = Workspace.at("s3://films/archive/", CATALOG_URL).make()
     assert made.root.parent == tmp_path
     assert Workspace.at(made.root) == made

@@ -14,13 +14,14 @@ from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.pipeline import ALL, BUILD, FILMS, STAGES
 from tasks.scan import LISTING
+from tests.conftest import Place
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    with Catalog(Workspace.at(tmp_path_factory.mktemp("pipeline")).make()) as opened:
+def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(place(tmp_path_factory.mktemp("pipeline"))).make()) as opened:
         opened.connection.register("listing", LISTING.empty_table())
         yield opened
 

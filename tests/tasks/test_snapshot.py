@@ -18,6 +18,7 @@ from storage.schema import TABLES
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks.snapshot import STAGE, SnapshotConfig, read_samples, snapshot
+from tests.conftest import Place
 from tests.made_catalog import bring_up
 
 CLIP_S = 2.0
@@ -65,9 +66,9 @@ def features(workspace: Path, clip_id: str, duration_s: float, seen: bool) -> li
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+def opened(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
     """A film with speech, rain with picture, a read text, and a mixture of the last two."""
-    workspace = Workspace.at(tmp_path_factory.mktemp("snapshot")).make()
+    workspace = Workspace.at(place(tmp_path_factory.mktemp("snapshot"))).make()
     with Catalog(workspace) as catalog:
         tasks = {"film": "visual_tts", "rain": "v2s", "read": "tts"}
         for name, task in tasks.items():
