@@ -231,7 +231,7 @@ def film(path: Path, seed: int, width: int, crf: str, first: int, sound: np.ndar
 def take_in(catalog: Catalog, path: Path, folder: Path) -> None:
     """Decodes a film in this process and puts what was decoded into the catalog."""
     folder.mkdir()
-    facts = decode_source(str(path), str(folder), dataclasses.asdict(DecodeConfig()))
+    facts = decode_source(str(path), str(folder), dataclasses.asdict(DecodeConfig(max_faces=0)))
     blobs, row = Blobs(catalog.workspace.root), {"duration_s": facts["duration_s"]}
     for name, column in FILES:
         if (folder / name).exists():

@@ -512,7 +512,7 @@ def test_an_empty_catalog_gives_a_page_that_says_why_each_part_is_empty(tmp_path
     Catalog(workspace).close()
     parsed = Page(write_report(workspace, "nothing").read_text())
     empty = [a for a in parsed.all("p") if a.get("class") == "empty"]
-    assert len(empty) == 12
+    assert len(empty) == 13
     assert "No soundtrack has been generated yet" in parsed.text
 
 
