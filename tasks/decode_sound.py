@@ -37,25 +37,32 @@ class Sound:
         self._loudness = Loudness()
         self._rate_hz = 0
         self._placed = 0  # samples on the timeline so far, at the source's rate
+        self._alike: tuple[str, str] = ("", "")  # sample format and layout of what follows
+        self._frames: list[np.ndarray] = []  # (channels, n) each, not yet mixed down
         self._block: list[np.ndarray] = []
         self._block_samples = 0
 
     def add(self, frame: av.AudioFrame, start_us: int) -> None:
         """Places the next frame at its time: silence fills gaps, an overlap is left out."""
-        mono = mono_of(frame)
         if not self._rate_hz:
             self._rate_hz = frame.sample_rate
             for output in self._outputs:
                 output.begin(self._rate_hz)
-        elif frame.sample_rate != self._rate_hz:
-            mono = soxr.resample(mono, frame.sample_rate, self._rate_hz)
+        alike = (frame.format.name, frame.layout.name)
+        if alike != self._alike:
+            self._mix_down()
+            self._alike, self._weights = alike, weights_of(frame)
+        audio = channels_of(frame)  # (channels, n)
+        if frame.sample_rate != self._rate_hz:
+            audio = mono_of(audio, self._weights)
+            audio = soxr.resample(audio, frame.sample_rate, self._rate_hz)
         jump = round(start_us * self._rate_hz / 1_000_000) - self._placed
         tolerated = GAP_S * self._rate_hz if self._placed else 0
         if jump > tolerated:
             self._silence(jump)
         elif jump < -tolerated:
-            mono = mono[-jump:]
-        self._append(mono)
+            audio = audio[..., -jump:]
+        self._append(audio)
 
     def finish(self) -> int:
         """Ends both files; returns the sound's length in microseconds. At least one frame came."""
@@ -72,15 +79,27 @@ class Sound:
         for at in range(0, samples, step):
             self._append(np.zeros(min(step, samples - at), np.float32))
 
-    def _append(self, mono: np.ndarray) -> None:
-        self._block.append(mono)
-        self._block_samples += len(mono)
-        self._placed += len(mono)
+    def _append(self, audio: np.ndarray) -> None:
+        """Adds channels as they are stored, (channels, n), or mono sound that is done, (n,)."""
+        if audio.ndim == 2:
+            self._frames.append(audio)
+        else:
+            self._mix_down()
+            self._block.append(audio)
+        self._block_samples += audio.shape[-1]
+        self._placed += audio.shape[-1]
         if self._block_samples >= BLOCK_S * self._rate_hz:
             self._flush(None)
 
+    def _mix_down(self) -> None:
+        """Mixes what waits as one array: a frame of AAC alone is too short to be worth the calls."""
+        if self._frames:
+            self._block.append(mono_of(np.concatenate(self._frames, axis=1), self._weights))
+            self._frames = []
+
     def _flush(self, length_s: float | None) -> None:
         """Sends the block on; `length_s` is the whole length, where this block is the last."""
+        self._mix_down()
         block = np.concatenate([*self._block, np.zeros(0, np.float32)])
         self._block, self._block_samples = [], 0
         for output in self._outputs:
@@ -161,19 +180,33 @@ class Loudness:
         return self._lufs if self._lufs is not None and self._lufs > GATED_LUFS else None
 
 
-def mono_of(frame: av.AudioFrame) -> np.ndarray:
-    """The frame mixed down to float32 (n,) in [-1, 1]; what is not a number is silence."""
-    channels = [channel.name for channel in frame.layout.channels]
+def channels_of(frame: av.AudioFrame) -> np.ndarray:
+    """The frame's samples as they are stored, (channels, n)."""
     audio = frame.to_ndarray()
-    if not frame.format.is_planar:
-        audio = audio.reshape(-1, len(channels)).T
-    weights = np.array([DOWNMIX.get(name, SURROUND) for name in channels], np.float32)
+    return audio if frame.format.is_planar else audio.reshape(-1, frame.layout.nb_channels).T
+
+
+def weights_of(frame: av.AudioFrame) -> np.ndarray:
+    """What each channel of such a frame gives to the mono mix, float32 (channels,), sum 1."""
+    names = [channel.name for channel in frame.layout.channels]
+    weights = np.array([DOWNMIX.get(name, SURROUND) for name in names], np.float32)
     if not weights.any():
         weights[:] = 1.0
-    weights *= _unit(audio.dtype) / weights.sum()
-    shift = 128.0 if audio.dtype == np.uint8 else 0.0
-    mono = weights @ (audio.astype(np.float32) - np.float32(shift))
-    return np.clip(np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+    return weights / weights.sum()
+
+
+def mono_of(audio: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Stored samples (channels, n) mixed down to float32 (n,) in [-1, 1]; a NaN is silence."""
+    unit = _unit(audio.dtype)
+    mono = np.zeros(audio.shape[1], np.float32)
+    # Channel by channel and not as a matrix product, whose rounding depends on where arrays lie.
+    for channel, weight in zip(audio, weights, strict=True):
+        mono += np.multiply(channel, np.float32(weight * unit), dtype=np.float32)
+    if audio.dtype == np.uint8:
+        mono -= np.float32(128 * unit)
+    if not np.isfinite(mono).all():
+        mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(mono, -1.0, 1.0)
 
 
 def _unit(kind: np.dtype[Any]) -> float:
