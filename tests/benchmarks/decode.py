@@ -36,10 +36,9 @@ BUNNY = FetchSpec(
     "c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1",
 )
 BUNNY_MEMBER = "moviepy_10_minutes/resources/bbb.mp4"
-QUIET = ("ffmpeg", "-v", "error", "-y", "-nostdin")
-ONE_THREAD = ("-threads", "1", "-filter_threads", "1", "-filter_complex_threads", "1")
+ONE_THREAD = "-threads 1 -filter_threads 1 -filter_complex_threads 1"
 SQUARE = r"crop=min(iw\,ih):min(iw\,ih),scale=224:224:flags=area"
-JPEG = ("-q:v", "3", "-f", "mjpeg")
+JPEG = "-q:v 3 -f mjpeg"
 # (b): what our pass yields, scaled once. mono first, as ours, so that one resampling each is left.
 GRAPH = (
     f"[0:v]{SQUARE},split[x][y];[x]fps=10[colour];"
@@ -47,6 +46,14 @@ GRAPH = (
     "[0:a]aformat=channel_layouts=mono,asplit[p][q];"
     "[p]aresample=48000,ebur128=framelog=verbose[a48];[q]aresample=16000[a16]"
 )
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    """Runs ffmpeg; a text is split at its spaces, a path is taken whole."""
+    split = [[str(a)] if isinstance(a, Path) else a.split() for a in arguments]
+    command = ["ffmpeg", "-v", "error", "-y", "-nostdin", *(one for some in split for one in some)]
+    subprocess.run(command, check=True)
+
 
 # -- media --------------------------------------------------------------------------------------
 
@@ -73,27 +80,22 @@ def made_clips(film: Path, folder: Path, number: int) -> list[Path]:
         paths.append(path)
         if path.exists():
             continue
-        subprocess.run(
-            [*QUIET, "-threads", "1", "-ss", f"{start_s:.3f}", "-i", str(film)]
-            + ["-t", f"{length_s:.3f}", "-vf", f"scale=-2:{height}", "-c:v", "libx264"]
-            + ["-preset", "veryfast", "-crf", "25", "-threads", "1", "-c:a", "aac"]
-            + ["-ar", str(rate_hz), str(path)],
-            check=True,
-        )
+        ffmpeg(
+            f"-threads 1 -ss {start_s:.3f} -i", film, f"-t {length_s:.3f} -vf scale=-2:{height}",
+            f"-c:v libx264 -preset veryfast -crf 25 -threads 1 -c:a aac -ar {rate_hz}", path,
+        )  # fmt: skip
     return paths
 
 
 def long_film(folder: Path, hours: float) -> Path:
     """A film of many hours at one picture a second, made by repeating the packets of a minute."""
     minute, path = folder / "minute.mkv", folder / f"{hours:g}h.mkv"
-    subprocess.run(
-        [*QUIET, "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=1:duration=60"]
-        + ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=60"]
-        + ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-shortest", str(minute)],
-        check=True,
-    )
-    loops = ["-stream_loop", str(round(hours * 60) - 1)]
-    subprocess.run([*QUIET, *loops, "-i", str(minute), "-c", "copy", str(path)], check=True)
+    ffmpeg(
+        "-f lavfi -i testsrc2=size=320x180:rate=1:duration=60",
+        "-f lavfi -i sine=frequency=440:sample_rate=16000:duration=60",
+        "-c:v libx264 -preset ultrafast -c:a aac -shortest", minute,
+    )  # fmt: skip
+    ffmpeg(f"-stream_loop {round(hours * 60) - 1} -i", minute, "-c copy", path)
     return path
 
 
@@ -137,31 +139,24 @@ def ours(paths: list[Path], workers: int = 1) -> None:
 def ffmpeg_a(paths: list[Path], folder: Path) -> None:
     """One ffmpeg pass a file: 10 fps colour and 48 kHz sound alone."""
     for path in paths:
-        subprocess.run(
-            [*QUIET, *ONE_THREAD, "-i", str(path), "-map", "0:v", "-vf", f"fps=10,{SQUARE}"]
-            + [*JPEG, str(folder / "colour.mjpeg")]
-            + ["-map", "0:a", "-ac", "1", "-ar", "48000", str(folder / "48.flac")],
-            check=True,
-        )
+        ffmpeg(ONE_THREAD, "-i", path, f"-map 0:v -vf fps=10,{SQUARE}", JPEG, folder / "colour",
+               "-map 0:a -ac 1 -ar 48000", folder / "48.flac")  # fmt: skip
 
 
 def ffmpeg_b(paths: list[Path], folder: Path) -> None:
     """One ffmpeg pass a file with all that ours yields."""
     for path in paths:
-        subprocess.run(
-            [*QUIET, *ONE_THREAD, "-i", str(path), "-filter_complex", GRAPH]
-            + ["-map", "[colour]", *JPEG, str(folder / "colour.mjpeg")]
-            + ["-map", "[gray]", *JPEG, "-pix_fmt", "gray", str(folder / "gray.mjpeg")]
-            + ["-map", "[a48]", str(folder / "48.flac"), "-map", "[a16]", str(folder / "16.flac")],
-            check=True,
-        )
+        ffmpeg(
+            ONE_THREAD, "-i", path, f"-filter_complex {GRAPH}",
+            "-map [colour]", JPEG, folder / "colour", "-map [gray]", JPEG, folder / "gray",
+            "-map [a48]", folder / "48.flac", "-map [a16]", folder / "16.flac",
+        )  # fmt: skip
 
 
 def ffmpeg_nothing(paths: list[Path], folder: Path) -> None:
     """One ffmpeg pass a file that decodes and writes nothing: the floor of any of these."""
     for path in paths:
-        command = [*QUIET, *ONE_THREAD, "-i", str(path), "-f", "null", "-"]
-        subprocess.run(command, check=True, cwd=folder)
+        ffmpeg(ONE_THREAD, "-i", path, "-f null", folder / "nothing")
 
 
 def children_cpu_s() -> float:
