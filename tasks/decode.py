@@ -27,6 +27,8 @@ FILES = (
     ("faces.parquet", "faces_ref"),
 )
 FACE_DETECTOR = "face_detector"
+# A stated duration raises the limits and may be false: no more counts than the bytes can hold.
+LEAST_BYTES_PER_S = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def decode_item(
     own = Path(folder) / item["source_id"]
     own.mkdir(exist_ok=True)
     try:
-        media_s = item["cost_s"]
+        media_s = min(item["cost_s"], item["_size_bytes"] / LEAST_BYTES_PER_S)
         limits = Limits(
             wall_s=config.floor_limit_s + config.wall_limit_s * media_s,
             cpu_s=config.floor_limit_s + config.cpu_limit_s * media_s,
@@ -132,7 +134,7 @@ def weights(config: DecodeConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="decode",
-    version=2,
+    version=3,
     config=DecodeConfig,
     # The bytes are the identity: a file that moved or was touched is not decoded again.
     items="""
@@ -143,5 +145,12 @@ STAGE = Stage(
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
     weights=weights,
+    limits=(
+        "wall_limit_s",
+        "cpu_limit_s",
+        "floor_limit_s",
+        "memory_limit_mb",
+        "output_limit_mb",
+    ),
     title="decode once",
 )

@@ -230,8 +230,9 @@ def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
         for frame in frames:
             base = frame.time_base  # PyAV makes a Fraction at each look
             stamp = frame.pts if frame.pts is not None else frame.dts
-            known = stamp is not None and base
-            start_us = microseconds(stamp, base) if known else ends_us.get(kind, 0)
+            start_us = ends_us.get(kind, 0)
+            if stamp is not None and base:
+                start_us = microseconds(stamp, base)
             length_us = _length_us(frame, base, packet.stream)
             ends_us[kind] = start_us + length_us
             facts.frames[kind] = facts.frames.get(kind, 0) + 1

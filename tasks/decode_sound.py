@@ -187,12 +187,12 @@ class Loudness:
 def channels_of(frame: av.AudioFrame) -> list[np.ndarray]:
     """The samples of each channel as they are stored, views of (n,) each."""
     kind = np.dtype(format_dtypes[frame.format.name])
+    planes: list[Any] = list(frame.planes)
     if frame.format.is_planar:
-        return [np.frombuffer(plane, kind)[: frame.samples] for plane in frame.planes]
+        return [np.frombuffer(plane, kind)[: frame.samples] for plane in planes]
     channels = frame.layout.nb_channels
-    return list(
-        np.frombuffer(frame.planes[0], kind)[: frame.samples * channels].reshape(-1, channels).T
-    )
+    packed = np.frombuffer(planes[0], kind)[: frame.samples * channels]
+    return list(packed.reshape(-1, channels).T)
 
 
 def weights_of(frame: av.AudioFrame) -> np.ndarray:
