@@ -89,15 +89,19 @@ def decode_source(
         "faces_count": picture.faces_count if picture else None,
         "cuts_s": picture.cuts_s if picture else [],
         "loudness_lufs": sound.loudness_lufs() if sound else None,
+        "bad_frames": sum(facts.bad.values()),
         "facts": facts.as_dict(),
     }
 
 
 @dataclass(slots=True)
 class Facts:
-    """What went wrong on the way and was bridged."""
+    """What went wrong on the way and was bridged; counts are by kind of stream.
 
-    bad_packets: int = 0
+    A bad frame is a packet that does not decode, or a picture that the decoder had to conceal.
+    """
+
+    bad: dict[str, int] = field(default_factory=dict)
     false_times: int = 0
     packets: dict[str, int] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
@@ -106,7 +110,7 @@ class Facts:
     def as_dict(self) -> dict[str, Any]:
         """The facts as JSON holds them."""
         return {
-            "bad_packets": self.bad_packets,
+            "bad_frames": self.bad,
             "false_times": self.false_times,
             "decoded_frames": self.frames,
             "broke_off": self.broke_off,
@@ -139,6 +143,15 @@ def _check_coverage(
     if silent or not facts.frames:
         what = f"its {silent[0]}" if silent else "it"
         raise Rejected("damaged", f"{path}: {what} does not decode; get another copy", found)
+    for kind, packets in facts.packets.items():
+        bad = facts.bad.get(kind, 0)
+        if bad > (1 - share) * packets:
+            raise Rejected(
+                "damaged",
+                f"{path}: {bad} of its {packets} {kind} packets do not decode whole; "
+                "get another copy or lower min_decoded_share",
+                found,
+            )
     for kind in ("video", "audio", "both"):
         stated = stated_s[kind]
         have = max(decoded.values()) if kind == "both" else decoded[kind]
@@ -225,7 +238,7 @@ def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
         except MemoryError:
             raise
         except FFmpegError:
-            facts.bad_packets += 1
+            facts.bad[kind] = facts.bad.get(kind, 0) + 1
             continue
         for frame in frames:
             base = frame.time_base  # PyAV makes a Fraction at each look
@@ -236,6 +249,8 @@ def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
             length_us = _length_us(frame, base, packet.stream)
             ends_us[kind] = start_us + length_us
             facts.frames[kind] = facts.frames.get(kind, 0) + 1
+            if frame.is_corrupt:
+                facts.bad[kind] = facts.bad.get(kind, 0) + 1
             yield Shown(kind, frame, start_us, length_us)
 
 

@@ -21,19 +21,19 @@ class Damaged:
     how: str
 
 
-def truncated(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def truncated(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """The file ends early."""
     return data[: draw.randrange(1, len(data))]
 
 
-def flipped(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def flipped(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """Single bytes anywhere are others."""
     for _ in range(draw.choice((1, 10, 100, 1000))):
         data[draw.randrange(len(data))] = draw.randrange(256)
     return data
 
 
-def zeroed(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def zeroed(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """A run of zeros, as a lost disk block leaves."""
     start, length = draw.randrange(len(data)), draw.choice((64, 4096, 65_536))
     end = min(len(data), start + length)
@@ -48,14 +48,14 @@ def spliced(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     return data
 
 
-def cut_out(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def cut_out(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """A part is missing, so that all behind it has moved."""
     start = draw.randrange(len(data))
     del data[start : start + draw.choice((1, 64, 4096, 65_536))]
     return data or bytearray(1)
 
 
-def header_edited(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def header_edited(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """Numbers of the header are the largest there are, or nonsense."""
     for _ in range(draw.choice((1, 3, 10))):
         at = draw.randrange(4, min(HEAD_BYTES, len(data)))
@@ -63,7 +63,7 @@ def header_edited(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
     return data
 
 
-def index_edited(data: bytearray, draw: random.Random, _: bytes) -> bytearray:
+def index_edited(data: bytearray, draw: random.Random, other: bytes) -> bytearray:
     """The same in an MP4's index, wherever it lies: durations, sizes and counts."""
     start = max(data.find(b"moov"), 0)
     for _ in range(draw.choice((1, 3, 10))):

@@ -144,7 +144,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         bad = damaged_copies(wholes, folder, options.files, options.seed) + hostile_files(folder)
         workspace = Workspace.at(Path(name) / "workspace").make()
-        good = [shutil.copy(path, Path(name) / f"good-{path.name}") for path in wholes[:2]]
+        good = [Path(name) / f"good-{path.name}" for path in wholes[:2]]
+        for path, copy in zip(wholes, good, strict=False):
+            shutil.copy(path, copy)
         config = dataclasses.replace(DecodeConfig(), floor_limit_s=30.0)
         report(bad, run_all(workspace, good, bad, options.shard, config))
 
