@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 HEAD_BYTES = 512
+SPARSE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +99,16 @@ def damaged_copies(
     return made
 
 
-def hostile_files(folder: Path, sparse_bytes: int = 4 << 30) -> list[Damaged]:
-    """A pipe, an empty file, a sparse one, and small files that would unfold without end."""
+def hostile_files(folder: Path, few: bool = False) -> list[Damaged]:
+    """A pipe, an empty file, sparse ones, and small files that unfold without end; `few`: less."""
     pipe, empty = folder / "pipe.mp4", folder / "empty.mp4"
     sparse, behind = folder / "sparse.mp4", folder / "sparse-behind-a-head.mp4"
     os.mkfifo(pipe)
     empty.touch()
     sparse.touch()
-    os.truncate(sparse, sparse_bytes)
+    os.truncate(sparse, SPARSE_BYTES)
     behind.write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2")
-    os.truncate(behind, sparse_bytes)
+    os.truncate(behind, SPARSE_BYTES)
     return [
         Damaged(pipe, "pipe"),
         Damaged(empty, "empty"),
@@ -116,7 +117,9 @@ def hostile_files(folder: Path, sparse_bytes: int = 4 << 30) -> list[Damaged]:
         Damaged(huge_picture(folder / "huge.avi", 16_000), "huge picture"),
         Damaged(huge_picture(folder / "impossible.avi", 65_000), "huge picture"),
         Damaged(endless_picture(folder / "endless.mkv"), "endless picture"),
-        Damaged(endless_frames(folder / "frames.mkv"), "endless frames"),
+        Damaged(
+            endless_frames(folder / "frames.mkv", 20_000 if few else 400_000), "endless frames"
+        ),
     ]
 
 
@@ -138,15 +141,15 @@ def huge_picture(path: Path, side: int) -> Path:
 
 def endless_picture(path: Path, days: int = 300) -> Path:
     """Two pictures, the second of them many days after the first: all grids between are full."""
-    return _sparse_film(path, [0, days * 86_400_000])
+    return sparse_film(path, [0, days * 86_400_000])
 
 
-def endless_frames(path: Path, number: int = 400_000) -> Path:
+def endless_frames(path: Path, number: int) -> Path:
     """Nothing but pictures that repeat the one before, ten bytes each, a thousand a second."""
-    return _sparse_film(path, list(range(number)))
+    return sparse_film(path, list(range(number)))
 
 
-def _sparse_film(path: Path, times_ms: list[int]) -> Path:
+def sparse_film(path: Path, times_ms: list[int]) -> Path:
     """One picture, then repetitions of it at times in milliseconds, by repeating a packet."""
     base = Fraction(1, 1000)
     with av.open(str(path), "w") as container:

@@ -27,7 +27,7 @@ from tasks.fetch import cached_path, is_cached
 from tasks.probe import ProbeConfig, probe_shard
 from tests.made_damage import Damaged, damaged_copies, hostile_files
 
-LARGEST_BYTES = 4 << 20  # of a corpus file that is mutated: larger ones only take longer
+LARGEST_BYTES = 1 << 20  # of a corpus file that is mutated: larger ones only take longer
 
 
 @dataclass
