@@ -69,7 +69,7 @@ class Seen:
 
 def look_at(path: Path, workspace: Workspace) -> Seen:
     """Probes and decodes a file; raises Rejected where either does."""
-    config = DecodeConfig()
+    config = DecodeConfig(max_faces=0)
     probe = run_limited("tasks.probe:probe_file", {"path": str(path)}, Limits(60, 60, 1024, 1))
     facts = path.stat()
     digest = hashlib.sha256(path.read_bytes() + path.suffix.encode()).hexdigest()

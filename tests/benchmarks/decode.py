@@ -102,8 +102,11 @@ def long_film(folder: Path, hours: float) -> Path:
 # -- what is measured ---------------------------------------------------------------------------
 
 
-def work(paths: list[str]) -> None:
-    """Decodes files as one shard, in a workspace that is thrown away: the whole of a worker."""
+def work(paths: list[str], max_faces: int = 0) -> None:
+    """Decodes files as one shard, in a workspace that is thrown away: the whole of a worker.
+
+    Without faces, which no ffmpeg filter finds.
+    """
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(Path(folder) / "workspace").make()
         items = []
@@ -112,26 +115,35 @@ def work(paths: list[str]) -> None:
             digest = sha256_file(Path(path))
             item = {"item_id": digest, "source_id": digest, "_uri": path}
             item |= {"_size_bytes": facts.st_size, "_mtime_ns": facts.st_mtime_ns}
-            items.append(item | {"cost_s": 600.0, "_fingerprint": "", "_input_hash": ""})
+            items.append(
+                item
+                | {
+                    "cost_s": 600.0,
+                    "_fingerprint": "",
+                    "_input_hash": "",
+                    "_limited_fingerprint": "",
+                }
+            )
         listed = Path(folder) / "items.parquet"
         pq.write_table(pa.Table.from_pylist(items), listed)
         scratch = workspace.scratch("decode")
         shard = ShardRef("decode", 0, str(listed), "benchmark")
-        result = decode_shard(shard, ShardTarget(str(workspace.root), str(scratch)), DecodeConfig())
+        target = ShardTarget(str(workspace.root), str(scratch))
+        result = decode_shard(shard, target, DecodeConfig(max_faces=max_faces))
         if result.rejected:
             raise SystemExit(pq.read_table(result.tables["rejects"]).to_pylist())
 
 
-def start_worker(paths: list[Path]) -> "subprocess.Popen[bytes]":
+def start_worker(paths: list[Path], max_faces: int) -> "subprocess.Popen[bytes]":
     """A worker in a process of its own, as the flow starts one."""
-    code = "import sys; from tests.benchmarks.decode import work; work(sys.argv[1:])"
+    code = f"import sys; from tests.benchmarks.decode import work; work(sys.argv[1:], {max_faces})"
     command = [sys.executable, "-c", code, *map(str, paths)]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def ours(paths: list[Path], workers: int = 1) -> None:
+def ours(paths: list[Path], workers: int = 1, max_faces: int = 0) -> None:
     """Our decode stage, with its start: interpreter, libraries, hashes, blobs."""
-    running = [start_worker(paths[number::workers]) for number in range(workers)]
+    running = [start_worker(paths[number::workers], max_faces) for number in range(workers)]
     if any(worker.wait() for worker in running):
         raise SystemExit("a worker failed")
 
@@ -185,6 +197,7 @@ def measure_speed(name: str, paths: list[Path], repeats: int, folder: Path) -> N
         "ffmpeg (b)": partial(ffmpeg_b, paths, folder),
         "ffmpeg null": partial(ffmpeg_nothing, paths, folder),
         "our start": partial(ours, []),
+        "ours + faces": partial(ours, paths, 1, DecodeConfig().max_faces),
     }
     print(f"\n{name}: {len(paths)} files, median of {repeats} interleaved runs, {load()}")
     took: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
@@ -220,7 +233,7 @@ def measure_memory(folder: Path, hours: float) -> None:
     path = long_film(folder, hours)
     out = folder / "out"
     out.mkdir()
-    arguments = {"path": str(path), "folder": str(out), "config": asdict(DecodeConfig())}
+    arguments = {"path": str(path), "folder": str(out), "config": asdict(DecodeConfig(max_faces=0))}
     limits = Limits(wall_s=86_400, cpu_s=86_400, memory_mb=1536, output_mb=32_768)
     result = run_limited("tasks.decode_pass:decode_source", arguments, limits)
     written = sum(file.stat().st_size for file in out.iterdir())

@@ -39,7 +39,7 @@ def test_damaged_and_hostile_files_are_named_and_good_ones_arrive_unchanged(
         write_media(sources / "made.wav", track=Track(sine(2, 48_000))),
     ]
     harmful = damaged_copies(wholes, bad, 35) + hostile_files(bad, few=True)
-    config = DecodeConfig(floor_limit_s=5.0, wall_limit_s=0.5)
+    config = DecodeConfig(max_faces=0, floor_limit_s=5.0, wall_limit_s=0.5)
     found = run_all(Workspace.at(workspace), wholes[:2], harmful, 25, config)
     assert max(found.shards_s) < 60
     reasons = {found.rejects[one.path.name]["reason"] for one in harmful if one.how != "pipe"
@@ -50,7 +50,7 @@ def test_damaged_and_hostile_files_are_named_and_good_ones_arrive_unchanged(
 def decoded(path: Path, folder: Path) -> SandboxResult:
     folder.mkdir()
     arguments = {"path": str(path), "folder": str(folder)}
-    arguments |= {"config": dataclasses.asdict(DecodeConfig())}
+    arguments |= {"config": dataclasses.asdict(DecodeConfig(max_faces=0))}
     return run_limited("tasks.decode_pass:decode_source", arguments, Limits(90, 90, 1536, 32_768))
 
 
@@ -74,7 +74,9 @@ def test_a_false_duration_does_not_lift_the_limits(tmp_path: Path, workspace: Pa
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.raises(Rejected) as caught:
-        decode_item(item, DecodeConfig(floor_limit_s=1.0, wall_limit_s=0.2), workspace, scratch)
+        decode_item(
+            item, DecodeConfig(max_faces=0, floor_limit_s=1.0, wall_limit_s=0.2), workspace, scratch
+        )
     assert caught.value.reason in ("timeout", "cpu_limit", "out_of_memory")
     assert os.listdir(scratch) == []
 
