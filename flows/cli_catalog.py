@@ -94,13 +94,21 @@ def sql(
 @catalog.command(epilog="Example: talkies catalog rejects --reason truncated")
 def rejects(
     reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="What each reason code means, and the mend.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the items that were left out, and why."""
     from storage.catalog import Catalog
     from storage.queries import rejects as left_out
+    from storage.rejects import REASONS
 
+    if reasons:
+        known = [{"reason": code, "meaning": text} for code, text in REASONS.items()]
+        console.say_rows(known, title="reasons", as_json=console.wants_json(as_json))
+        return
     with Catalog(console.workspace_of(workspace), read_only=True) as opened:
         rows = left_out(opened, reason)
     console.say_rows(rows, title="rejects", as_json=console.wants_json(as_json))

@@ -159,14 +159,17 @@ class Catalog:
                 cut AS (SELECT *, floor((sum(cost_s) OVER (ORDER BY item_id) - cost_s)
                                   / $_shard_s)::BIGINT AS _shard FROM hashed)
                 SELECT cut.*, $_fingerprint AS _fingerprint,
+                       $_limited_fingerprint AS _limited_fingerprint,
                        done.item_id IS NULL AS _pending
                 FROM cut LEFT JOIN lake.progress AS done
                   ON done.stage = $_stage AND done.item_id = cut.item_id
-                 AND done.fingerprint = $_fingerprint AND done.input_hash = cut._input_hash""",
+                 AND done.fingerprint IN ($_fingerprint, $_limited_fingerprint)
+                 AND done.input_hash = cut._input_hash""",
             bound
             | {
                 "_stage": stage.name,
                 "_fingerprint": stage.fingerprint(config),
+                "_limited_fingerprint": stage.fingerprint(config, limited=True),
                 "_shard_s": stage.shard_s,
             },
         )

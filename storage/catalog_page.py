@@ -1,4 +1,4 @@
-"""docs/catalog.md: every table and view of the catalog, made from the schema.
+"""docs/catalog.md: every table and view of the catalog and every reject reason, from the schema.
 
 Run as `python -m storage.catalog_page docs/catalog.md` after a change of the schema.
 """
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from storage.columns import Column, Table, View
+from storage.rejects import LIMIT_REASONS, REASONS
 from storage.schema import SCHEMA_VERSION, TABLES, VIEWS
 from storage.workspace import write_atomically
 
@@ -29,6 +30,7 @@ def page() -> str:
     parts += [_view(view) for view in VIEWS.values()]
     parts.append("# Tables\n")
     parts += [_table(table) for table in TABLES.values()]
+    parts.append(_reasons())
     return "\n".join(parts)
 
 
@@ -52,6 +54,21 @@ def _table(table: Table) -> str:
     return "\n".join(
         (f"## {table.name}\n", f"{table.text}\n", f"Key: {key}.\n", _columns(table.columns))
     )
+
+
+def _reasons() -> str:
+    lines = [
+        "## Reject reasons\n",
+        "The codes in `rejects.reason`, and what to do. `talkies catalog rejects` shows what was",
+        "left out, with `--reasons` this list; `talkies catalog redrive --reason CODE` queues",
+        "items again. What a *limit* ended is tried again by itself under another limit in the",
+        "recipe; what is done, or was rejected for another reason, is not touched by limits.\n",
+        "| code | meaning and mend | limit |",
+        "|---|---|---|",
+    ]
+    for code, text in REASONS.items():
+        lines.append(f"| `{code}` | {_cell(text)} | {'yes' if code in LIMIT_REASONS else ''} |")
+    return "\n".join(lines) + "\n"
 
 
 def _columns(columns: tuple[Column, ...]) -> str:

@@ -133,6 +133,13 @@ CLIP_TABLES: tuple[Table, ...] = (
             "",
             "210",
         ),
+        optional(
+            "bad_frames",
+            INT,
+            "Packets that did not decode, and pictures that were concealed.",
+            "frames",
+            "0",
+        ),
     ),
     table(
         "windows",

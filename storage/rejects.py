@@ -29,6 +29,9 @@ REASONS: dict[str, str] = {
     "content_hash": "Stored bytes do not match their recorded hash; redo the stage before.",
 }
 
+LIMIT_REASONS = frozenset({"timeout", "cpu_limit", "out_of_memory", "output_too_large"})
+"""What a limit ended, which might be done under a higher one."""
+
 
 class Rejected(Exception):
     """An item that cannot be processed: it becomes a row in `rejects` and the run goes on.

@@ -5,6 +5,10 @@ every column that it selects is hashed into the item's `input_hash`, except `cos
 begin with an underscore. An item is pending while `progress` holds no row with the same stage
 fingerprint and the same input hash, so a changed threshold or a changed label reruns what depends
 on it and nothing else.
+
+Limits (of time, memory, output) are the exception: they decide whether an item is done, not what is
+made of it. They are left out of the fingerprint, and what a limit ended is kept under a fingerprint
+with them: under other limits that item alone is pending again.
 """
 
 import dataclasses
@@ -20,7 +24,7 @@ import pyarrow.parquet as pq
 
 from storage.features import pack_features
 from storage.ids import hash_of
-from storage.rejects import Rejected
+from storage.rejects import LIMIT_REASONS, Rejected
 from storage.schema import TABLES
 from storage.workspace import write_atomically
 
@@ -103,6 +107,8 @@ class Stage:
         shard_s: media seconds that one shard carries.
         selects: fields of the configuration that choose items and do not change what is done to
             one; they are left out of the fingerprint.
+        limits: fields of the configuration that bound what an item may use and do not change what
+            is made of it; an item that one of them ended is tried again when one changes.
         keeps_history: items that are gone keep their rows (datasets, models, soundtracks).
         title: what it does, for progress bars and plans.
         given: what the items query reads that no table holds, by name: files of a folder, groups
@@ -119,13 +125,15 @@ class Stage:
     shard_s: float = 60.0
     title: str = ""
     selects: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     keeps_history: bool = False
     given: Given | None = None
 
-    def fingerprint(self, config: Any) -> str:
-        """The hash of name, version, configuration and weights."""
+    def fingerprint(self, config: Any, limited: bool = False) -> str:
+        """The hash of name, version, configuration and weights; its limits only if `limited`."""
         weights = self.weights(config) if self.weights else {}
-        fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in self.selects}
+        left_out = self.selects if limited else (*self.selects, *self.limits)
+        fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
         return hash_of(self.name, self.version, fields, weights)
 
 
@@ -144,15 +152,15 @@ def run_items(
         started = (time.process_time(), time.perf_counter())
         try:
             produced = one_item(item)
-            status = "done"
+            reason = None
         except Rejected as reject:
-            produced, status = {"rejects": [_reject(shard.stage, item, reject)]}, "rejected"
+            produced, reason = {"rejects": [_reject(shard.stage, item, reject)]}, reject.reason
         except Exception as error:
             error.add_note(f"stage {shard.stage}, shard {shard.index}, item {item['item_id']}")
             raise
         for table, new in produced.items():
             rows.setdefault(table, []).extend(new)
-        rows["progress"].append(_progress(shard, item, status, started))
+        rows["progress"].append(_progress(shard, item, reason, started))
         out.report(number + 1, len(items))
     rejected = sum(row["status"] == "rejected" for row in rows["progress"])
     if "features" in rows:
@@ -169,14 +177,14 @@ def run_items(
 
 
 def _progress(
-    shard: ShardRef, item: dict[str, Any], status: str, started: tuple[float, float]
+    shard: ShardRef, item: dict[str, Any], reason: str | None, started: tuple[float, float]
 ) -> dict[str, Any]:
     return {
         "stage": shard.stage,
         "item_id": item["item_id"],
-        "fingerprint": item["_fingerprint"],
+        "fingerprint": item["_limited_fingerprint" if reason in LIMIT_REASONS else "_fingerprint"],
         "input_hash": item["_input_hash"],
-        "status": status,
+        "status": "rejected" if reason else "done",
         "cpu_s": time.process_time() - started[0],
         "wall_s": time.perf_counter() - started[1],
     }

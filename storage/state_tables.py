@@ -37,7 +37,7 @@ STATE_TABLES: tuple[Table, ...] = (
         C(
             "fingerprint",
             STRING,
-            "Hash of stage version, configuration and weights.",
+            "Hash of stage version, configuration and weights; of limits too where one ended it.",
             "",
             "93ba905317e2…",
         ),

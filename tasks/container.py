@@ -27,6 +27,7 @@ MAGIC = {
     b"\x1f\x8b": "a gzip archive",
     b"{\\rtf": "an RTF document",
 }
+ASF = bytes.fromhex("3026b2758e66cf11")
 STILLS = ("image2", "_pipe", "ico")
 
 
@@ -210,10 +211,8 @@ def _why_not(path: str, head: bytes, error: Exception) -> Rejected:
             f"{path}: the file ends early, at {size} of {stated} bytes; get a complete copy",
             facts,
         )
-    known = (b"RIFF", b"\x1aE\xdf\xa3", b"OggS", b"fLaC", b"ID3", b"FLV", b"\0\0\x01\xba")
+    known = (b"RIFF", b"\x1aE\xdf\xa3", b"OggS", ASF, b"fLaC", b"ID3", b"FLV", b"\0\0\x01\xba")
     said = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, PermissionError):
-        return Rejected("unreadable", f"{path}: {said}; check its permissions")
     if head.startswith(known) or head[4:8] == b"ftyp":
         return Rejected(
             "damaged", f"{path}: its header is damaged ({said}); get another copy", {"error": said}

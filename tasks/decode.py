@@ -27,6 +27,18 @@ FILES = (
     ("faces.parquet", "faces_ref"),
 )
 FACE_DETECTOR = "face_detector"
+MEASURED = (
+    "duration_s",
+    "audio_s",
+    "frames10_count",
+    "frames25_count",
+    "faces_count",
+    "cuts_s",
+    "loudness_lufs",
+    "bad_frames",
+)
+# A stated duration raises the limits and may be false: no more counts than the bytes can hold.
+LEAST_BYTES_PER_S = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,8 @@ class DecodeConfig:
     min_scene_s: Annotated[float, Field(ge=0)] = 0.6
     """Cuts that follow each other faster than this count as one."""
     min_decoded_share: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """A stream that decodes less of its stated duration than this is rejected as truncated."""
+    """A stream that decodes less of its stated duration than this is rejected as truncated, and
+    one that decodes less of its packets as damaged."""
     wall_limit_s: Annotated[float, Field(gt=0)] = 4.0
     """Wall seconds for each media second, beside `floor_limit_s`."""
     cpu_limit_s: Annotated[float, Field(gt=0)] = 2.0
@@ -78,7 +91,7 @@ def decode_item(
     own = Path(folder) / item["source_id"]
     own.mkdir(exist_ok=True)
     try:
-        media_s = item["cost_s"]
+        media_s = min(item["cost_s"], item["_size_bytes"] / LEAST_BYTES_PER_S)
         limits = Limits(
             wall_s=config.floor_limit_s + config.wall_limit_s * media_s,
             cpu_s=config.floor_limit_s + config.cpu_limit_s * media_s,
@@ -117,8 +130,7 @@ def _check_unchanged(path: str, item: dict[str, Any]) -> None:
 
 
 def _stored(value: dict[str, Any], folder: Path, blobs: Blobs) -> dict[str, Any]:
-    names = ("duration_s", "audio_s", "frames10_count", "frames25_count", "faces_count")
-    row = {name: value[name] for name in (*names, "cuts_s", "loudness_lufs")}
+    row = {name: value[name] for name in MEASURED}
     for name, column in FILES:
         path = folder / name
         row[column] = blobs.put_file(path, path.suffix) if path.exists() else None
@@ -132,7 +144,7 @@ def weights(config: DecodeConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="decode",
-    version=2,
+    version=3,
     config=DecodeConfig,
     # The bytes are the identity: a file that moved or was touched is not decoded again.
     items="""
@@ -143,5 +155,12 @@ STAGE = Stage(
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
     weights=weights,
+    limits=(
+        "wall_limit_s",
+        "cpu_limit_s",
+        "floor_limit_s",
+        "memory_limit_mb",
+        "output_limit_mb",
+    ),
     title="decode once",
 )

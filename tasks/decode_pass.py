@@ -9,9 +9,10 @@ This module is imported by the sandbox alone, so the decoders are loaded at its 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.logging
@@ -30,7 +31,7 @@ from tasks.container import (
     stated_duration_s,
 )
 from tasks.decode import DecodeConfig
-from tasks.decode_picture import MICROSECOND, Picture
+from tasks.decode_picture import Picture
 from tasks.decode_sound import Sound
 
 WAITING_PICTURES = 8  # decoded while the other stream's first frame is awaited
@@ -43,8 +44,7 @@ av.logging.set_libav_level(av.logging.ERROR)
 cv2.setNumThreads(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A decoded frame with its place on the timeline, in microseconds."""
 
     kind: str
@@ -89,15 +89,19 @@ def decode_source(
         "faces_count": picture.faces_count if picture else None,
         "cuts_s": picture.cuts_s if picture else [],
         "loudness_lufs": sound.loudness_lufs() if sound else None,
+        "bad_frames": sum(facts.bad.values()),
         "facts": facts.as_dict(),
     }
 
 
 @dataclass(slots=True)
 class Facts:
-    """What went wrong on the way and was bridged."""
+    """What went wrong on the way and was bridged; counts are by kind of stream.
 
-    bad_packets: int = 0
+    A bad frame is a packet that does not decode, or a picture that the decoder had to conceal.
+    """
+
+    bad: dict[str, int] = field(default_factory=dict)
     false_times: int = 0
     packets: dict[str, int] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
@@ -106,7 +110,7 @@ class Facts:
     def as_dict(self) -> dict[str, Any]:
         """The facts as JSON holds them."""
         return {
-            "bad_packets": self.bad_packets,
+            "bad_frames": self.bad,
             "false_times": self.false_times,
             "decoded_frames": self.frames,
             "broke_off": self.broke_off,
@@ -139,6 +143,15 @@ def _check_coverage(
     if silent or not facts.frames:
         what = f"its {silent[0]}" if silent else "it"
         raise Rejected("damaged", f"{path}: {what} does not decode; get another copy", found)
+    for kind, packets in facts.packets.items():
+        bad = facts.bad.get(kind, 0)
+        if bad > (1 - share) * packets:
+            raise Rejected(
+                "damaged",
+                f"{path}: {bad} of its {packets} {kind} packets do not decode whole; "
+                "get another copy or lower min_decoded_share",
+                found,
+            )
     for kind in ("video", "audio", "both"):
         stated = stated_s[kind]
         have = max(decoded.values()) if kind == "both" else decoded[kind]
@@ -186,11 +199,11 @@ def _on_timeline(
             if start_us > far_us:
                 facts.false_times += 1
                 continue
-            yield replace(one, start_us=start_us)
+            yield Shown(one.kind, one.frame, start_us, one.length_us)
     if zero_us is None and waiting:
         zero_us = _zero_us(firsts, {})
         for one in waiting:
-            yield replace(one, start_us=one.start_us - zero_us)
+            yield Shown(one.kind, one.frame, one.start_us - zero_us, one.length_us)
 
 
 def _far_us(container: InputContainer) -> int:
@@ -201,7 +214,7 @@ def _far_us(container: InputContainer) -> int:
 def _zero_us(firsts: dict[str, int], awaited: dict[str, Any]) -> int:
     """The earliest start: decoded where it is known, else as the stream declares it."""
     declared = [
-        round(stream.start_time * stream.time_base / MICROSECOND)
+        microseconds(stream.start_time, stream.time_base)
         for kind, stream in awaited.items()
         if kind not in firsts and stream.start_time is not None and stream.time_base
     ]
@@ -225,13 +238,19 @@ def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
         except MemoryError:
             raise
         except FFmpegError:
-            facts.bad_packets += 1
+            facts.bad[kind] = facts.bad.get(kind, 0) + 1
             continue
         for frame in frames:
-            start_us = _start_us(frame, ends_us.get(kind, 0))
-            length_us = _length_us(frame, packet.stream)
+            base = frame.time_base  # PyAV makes a Fraction at each look
+            stamp = frame.pts if frame.pts is not None else frame.dts
+            start_us = ends_us.get(kind, 0)
+            if stamp is not None and base:
+                start_us = microseconds(stamp, base)
+            length_us = _length_us(frame, base, packet.stream)
             ends_us[kind] = start_us + length_us
             facts.frames[kind] = facts.frames.get(kind, 0) + 1
+            if frame.is_corrupt:
+                facts.bad[kind] = facts.bad.get(kind, 0) + 1
             yield Shown(kind, frame, start_us, length_us)
 
 
@@ -248,17 +267,15 @@ def _packets(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
             yield packet  # an empty packet makes the decoder give what it still holds
 
 
-def _start_us(frame: Any, expected_us: int) -> int:
-    stamp = frame.pts if frame.pts is not None else frame.dts
-    if stamp is None or not frame.time_base:
-        return expected_us
-    return round(stamp * frame.time_base / MICROSECOND)
+def microseconds(ticks: int, base: Fraction) -> int:
+    """Ticks of a time base as whole microseconds, halves rounded up."""
+    return (2_000_000 * ticks * base.numerator + base.denominator) // (2 * base.denominator)
 
 
-def _length_us(frame: Any, stream: Any) -> int:
+def _length_us(frame: Any, base: Fraction | None, stream: Any) -> int:
     if isinstance(frame, av.AudioFrame):
         return round(frame.samples * 1_000_000 / frame.sample_rate)
-    if frame.duration and frame.time_base:
-        return round(frame.duration * frame.time_base / MICROSECOND)
+    if frame.duration and base:
+        return microseconds(frame.duration, base)
     rate = stream.guessed_rate or stream.average_rate
     return round(1_000_000 / rate) if rate else 40_000

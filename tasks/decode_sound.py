@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 from av import error
+from av.audio.frame import format_dtypes
 from av.filter import Graph
 
 from models.timeline import AUDIO48_HZ, AUDIO_HZ, count
@@ -37,25 +38,38 @@ class Sound:
         self._loudness = Loudness()
         self._rate_hz = 0
         self._placed = 0  # samples on the timeline so far, at the source's rate
+        self._alike: tuple[str, str] = ("", "")  # sample format and layout of what follows
+        self._weights = np.ones(1, np.float32)
+        self._frames: list[list[np.ndarray]] = []  # their channels, not yet mixed down
         self._block: list[np.ndarray] = []
-        self._block_samples = 0
+        self._waiting = 0  # samples in both
 
     def add(self, frame: av.AudioFrame, start_us: int) -> None:
         """Places the next frame at its time: silence fills gaps, an overlap is left out."""
-        mono = mono_of(frame)
         if not self._rate_hz:
             self._rate_hz = frame.sample_rate
             for output in self._outputs:
                 output.begin(self._rate_hz)
-        elif frame.sample_rate != self._rate_hz:
-            mono = soxr.resample(mono, frame.sample_rate, self._rate_hz)
+        alike = (frame.format.name, frame.layout.name)
+        if alike != self._alike:
+            self._mix_down()
+            self._alike, self._weights = alike, weights_of(frame)
+        channels = channels_of(frame)
+        if frame.sample_rate != self._rate_hz:
+            mono = mono_of(channels, self._weights)
+            channels = [soxr.resample(mono, frame.sample_rate, self._rate_hz)]
         jump = round(start_us * self._rate_hz / 1_000_000) - self._placed
         tolerated = GAP_S * self._rate_hz if self._placed else 0
         if jump > tolerated:
             self._silence(jump)
         elif jump < -tolerated:
-            mono = mono[-jump:]
-        self._append(mono)
+            channels = [channel[-jump:] for channel in channels]
+        if frame.sample_rate == self._rate_hz:
+            self._frames.append(channels)
+        else:
+            self._mix_down()
+            self._block.append(channels[0])
+        self._count(len(channels[0]))
 
     def finish(self) -> int:
         """Ends both files; returns the sound's length in microseconds. At least one frame came."""
@@ -68,21 +82,30 @@ class Sound:
         return self._loudness.integrated_lufs()
 
     def _silence(self, samples: int) -> None:
+        self._mix_down()
         step = 60 * self._rate_hz
         for at in range(0, samples, step):
-            self._append(np.zeros(min(step, samples - at), np.float32))
+            self._block.append(np.zeros(min(step, samples - at), np.float32))
+            self._count(len(self._block[-1]))
 
-    def _append(self, mono: np.ndarray) -> None:
-        self._block.append(mono)
-        self._block_samples += len(mono)
-        self._placed += len(mono)
-        if self._block_samples >= BLOCK_S * self._rate_hz:
+    def _count(self, samples: int) -> None:
+        self._waiting += samples
+        self._placed += samples
+        if self._waiting >= BLOCK_S * self._rate_hz:
             self._flush(None)
+
+    def _mix_down(self) -> None:
+        """Mixes what waits at once: a frame of AAC alone is too short to be worth the calls."""
+        if self._frames:
+            channels = [np.concatenate(parts) for parts in zip(*self._frames, strict=True)]
+            self._block.append(mono_of(channels, self._weights))
+            self._frames = []
 
     def _flush(self, length_s: float | None) -> None:
         """Sends the block on; `length_s` is the whole length, where this block is the last."""
+        self._mix_down()
         block = np.concatenate([*self._block, np.zeros(0, np.float32)])
-        self._block, self._block_samples = [], 0
+        self._block, self._waiting = [], 0
         for output in self._outputs:
             pcm = output.write(block, length_s)
             if output.rate_hz == AUDIO48_HZ:
@@ -161,21 +184,36 @@ class Loudness:
         return self._lufs if self._lufs is not None and self._lufs > GATED_LUFS else None
 
 
-def mono_of(frame: av.AudioFrame) -> np.ndarray:
-    """The frame mixed down to float32 (n,) in [-1, 1]; what is not a number is silence."""
-    channels = [channel.name for channel in frame.layout.channels]
-    audio = frame.to_ndarray()
-    if not frame.format.is_planar:
-        audio = audio.reshape(-1, len(channels)).T
-    weights = np.array([DOWNMIX.get(name, SURROUND) for name in channels], np.float32)
+def channels_of(frame: av.AudioFrame) -> list[np.ndarray]:
+    """The samples of each channel as they are stored, views of (n,) each."""
+    kind = np.dtype(format_dtypes[frame.format.name])
+    planes: list[Any] = list(frame.planes)
+    if frame.format.is_planar:
+        return [np.frombuffer(plane, kind)[: frame.samples] for plane in planes]
+    channels = frame.layout.nb_channels
+    packed = np.frombuffer(planes[0], kind)[: frame.samples * channels]
+    return list(packed.reshape(-1, channels).T)
+
+
+def weights_of(frame: av.AudioFrame) -> np.ndarray:
+    """What each channel of such a frame gives to the mono mix, float32 (channels,), sum 1."""
+    names = [channel.name for channel in frame.layout.channels]
+    weights = np.array([DOWNMIX.get(name, SURROUND) for name in names], np.float32)
     if not weights.any():
         weights[:] = 1.0
-    weights *= _unit(audio.dtype) / weights.sum()
-    shift = 128.0 if audio.dtype == np.uint8 else 0.0
-    mono = weights @ (audio.astype(np.float32) - np.float32(shift))
-    return np.clip(np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+    return weights / weights.sum()
 
 
-def _unit(kind: np.dtype[Any]) -> float:
-    """What a sample of one step is worth: 1 for floats, 2^-15 for 16-bit samples."""
-    return 1.0 if kind.kind == "f" else 1.0 / (1 << (8 * kind.itemsize - 1))
+def mono_of(audio: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Stored channels, (n,) each, mixed down to float32 (n,) in [-1, 1]; a NaN is silence."""
+    kind = audio[0].dtype
+    unit = 1.0 if kind.kind == "f" else 1.0 / (1 << (8 * kind.itemsize - 1))
+    mono = np.zeros(len(audio[0]), np.float32)
+    # Channel by channel and not as a matrix product, whose rounding depends on where arrays lie.
+    for channel, weight in zip(audio, weights, strict=True):
+        mono += np.multiply(channel, np.float32(weight * unit), dtype=np.float32)
+    if kind == np.uint8:
+        mono -= np.float32(128 * unit)
+    if not np.isfinite(mono).all():
+        mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(mono, -1.0, 1.0)

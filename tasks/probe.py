@@ -187,5 +187,6 @@ STAGE = Stage(
     """,
     outputs=(Output("sources", key="source_id"),),
     run=probe_shard,
+    limits=("wall_limit_s", "cpu_limit_s", "memory_limit_mb"),
     title="probe sources",
 )

@@ -117,7 +117,8 @@ def _limit_hit(report: dict[str, Any], limits: Limits) -> tuple[str, str] | None
         return None
     # A C library that does not check its allocations dies of the limit by one of these signals.
     fatal = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTRAP)
-    if number in fatal and report["added_bytes"] > 0.9 * (limits.memory_mb << 20):
+    starved = report["added_bytes"] > 0.9 * (limits.memory_mb << 20) or "bad_alloc" in report["log"]
+    if number in fatal and starved:
         return "out_of_memory", memory_message(limits.memory_mb)
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     return "crashed", f"the child was ended by {name}; get another copy or drop the file"

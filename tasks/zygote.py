@@ -5,6 +5,7 @@ the first call, so a fork costs milliseconds.
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import math
@@ -54,6 +55,8 @@ def _fork_and_watch(
         function = getattr(importlib.import_module(module), name)
     except Exception:
         return report | {"answer": _answer("error", traceback.format_exc())}
+    # What is loaded lives on: no collection in the fork walks it, and so copies its pages.
+    gc.freeze()
     started = time.monotonic()
     pipe, child_pipe = os.pipe()
     log, child_log = os.pipe()

@@ -38,16 +38,19 @@ Thing = tuple[str, str, float, str]
 
 @dataclass(frozen=True, slots=True)
 class MadeConfig:
-    """A threshold that decides, and a folder that only selects."""
+    """A threshold that decides, a folder that only selects, and a limit that only bounds."""
 
     threshold: float = 0.5
     folder: str = ""
+    limit_s: float = 4.0
 
 
 def made_shard(shard: ShardRef, out: ShardTarget, config: MadeConfig) -> ShardResult:
     def one_item(item: dict[str, Any]) -> Rows:
         if item["colour"] == "bad":
             raise Rejected("damaged", f"thing {item['item_id']} is bad; drop it")
+        if item["colour"] == "slow" and config.limit_s < 10:
+            raise Rejected("timeout", f"thing {item['item_id']} is slow; raise limit_s")
         row = {"source_id": item["item_id"], "component_id": item["colour"], "split": "train"}
         return {"splits": [row]}
 
@@ -64,6 +67,7 @@ STAGE = Stage(
     run=made_shard,
     shard_s=2.0,
     selects=("folder",),
+    limits=("limit_s",),
 )
 THINGS: tuple[Thing, ...] = (
     ("a", "red", 1.0, "here"),
@@ -319,6 +323,21 @@ def test_the_cut_into_shards_is_the_same_whatever_is_already_done(
     finished = {row["item_id"] for row in kept}
     assert set(plan.shards) == {shard_of[name] for name in shard_of if name not in finished}
     assert plan.items == len(costs) - len(finished)
+
+
+def test_another_limit_redoes_only_what_a_limit_ended(catalog: Catalog) -> None:
+    def worked(**config: Any) -> int:
+        return work(catalog, config=MadeConfig(**config)).items
+
+    show(catalog, (("a", "red", 1.0, ""), ("b", "bad", 1.0, ""), ("c", "slow", 1.0, "")))
+    assert [worked(limit_s=limit_s) for limit_s in (4.0, 4.0, 8.0, 2.0)] == [3, 0, 1, 1]
+    assert [row["item_id"] for row in catalog.rows("FROM rejects ORDER BY item_id")] == ["b", "c"]
+    assert worked(limit_s=16.0) == 1
+    assert [row["item_id"] for row in catalog.rows("FROM rejects")] == ["b"]
+    assert set(splits(catalog)) == {"a", "c"}
+    # What is done stays done under any limit.
+    assert [worked(limit_s=limit_s) for limit_s in (16.0, 1.0)] == [0, 0]
+    assert worked(limit_s=16.0, threshold=0.9) == 3
 
 
 def test_shards_hold_their_share_of_seconds_and_every_item_once(catalog: Catalog) -> None:

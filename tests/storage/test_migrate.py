@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "4778bc5e0969")
+SCHEMA = (2, "cbeb8b911e9c")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

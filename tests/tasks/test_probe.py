@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from storage.rejects import Rejected
-from tasks.container import local_path
+from tasks.container import ASF, local_path
 from tasks.probe import STAGE, ProbeConfig, probe_item
 from tasks.sandbox import close_zygotes
 from tests.made_media import Track, even_times, sine, truncate, write_media
@@ -115,9 +115,10 @@ def test_a_text_file_called_mp4_is_not_media(tmp_path: Path) -> None:
         (bytes(range(255, 0, -1)) * 9, "not_media", "begins with bytes ff fe fd"),
         (b"#EXTM3U\n#EXTINF:5,\n/etc/passwd\n", "not_media", "plain text"),
         ("Notes\n".encode("utf-16"), "not_media", "plain text"),
+        (ASF + bytes(range(256)), "damaged", "its header is damaged"),
         (b"RIFF\x00\x10\x00\x00WAVEfmt \xff\xff", "truncated", "ends early"),
     ],
-    ids=["empty", "pdf", "zeros", "bytes", "playlist", "utf16", "wav"],
+    ids=["empty", "pdf", "zeros", "bytes", "playlist", "utf16", "asf", "wav"],
 )
 def test_what_is_not_media_is_named(content: bytes, reason: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.mp4"

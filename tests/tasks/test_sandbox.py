@@ -57,6 +57,11 @@ def segfault() -> dict[str, Any]:
     return {}
 
 
+def starve() -> dict[str, Any]:
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.abort()
+
+
 def leave() -> dict[str, Any]:
     os._exit(3)
 
@@ -113,6 +118,7 @@ def test_cpu_wall_and_memory_of_a_call_are_measured() -> None:
         ("burn", Limits(20, 1, 512, 4), "cpu_limit"),
         ("allocate", LIMITS, "out_of_memory"),
         ("allocate_slowly", LIMITS, "out_of_memory"),
+        ("starve", LIMITS, "out_of_memory"),
         ("segfault", LIMITS, "crashed"),
         ("leave", LIMITS, "crashed"),
         ("answer_much", LIMITS, "output_too_large"),
