@@ -11,7 +11,6 @@ from tasks.gates import ask_gates, failed
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-TASK_OF_SPEECH = {True: "visual_tts", False: "tts"}
 FACES = {True: "one speaks", False: "none speaks", None: "not looked at"}
 
 
@@ -77,10 +76,13 @@ def kind_of(item: dict[str, Any], config: LabelConfig) -> str:
 def task_of(kind: str, has_picture: bool) -> str | None:
     """The kind of training data that a clip can be: v2s, visual_tts, tts, or None.
 
+    A voice from off the screen is speech alone: its picture would teach that mouths mean nothing.
     Sound without picture trains nothing by itself; it serves as ambience in mixtures.
     """
-    if kind in ("speech_on_screen", "speech_off_screen", "mixed"):
-        return TASK_OF_SPEECH[has_picture]
+    if kind == "speech_off_screen":
+        return "tts"
+    if kind in ("speech_on_screen", "mixed"):
+        return "visual_tts" if has_picture else "tts"
     return "v2s" if kind == "sound" and has_picture else None
 
 

@@ -127,7 +127,7 @@ STAGE = Stage(
         SELECT p.speech_clip_id || ':' || p.take AS item_id, p.take, s.split,
                s.clip_id AS speech_clip_id, s.kind AS speech_kind, s.start_s AS speech_start_s,
                s.end_s AS speech_end_s, s.audio16_ref AS speech_audio_ref, s.speech_spans,
-               s.has_picture AS speech_has_picture,
+               s.has_picture AND s.kind <> 'speech_off_screen' AS speech_has_picture,
                a.clip_id AS ambience_clip_id, a.start_s AS ambience_start_s,
                a.end_s AS ambience_end_s, a.audio16_ref AS ambience_audio_ref,
                a.has_picture AS ambience_has_picture,

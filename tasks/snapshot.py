@@ -215,7 +215,8 @@ MEMBERS = f"""
         SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, w.clip_id AS other_clip_id,
                k.task, p.split, w.duration_s,
                CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
-               CASE WHEN w.has_picture THEN w.clip_id END AS picture_clip_id,
+               CASE WHEN w.has_picture AND k.task <> 'tts' THEN w.clip_id END
+               AS picture_clip_id,
                0.0 AS picture_offset_s, NULL::DOUBLE AS picture_loop_s
         FROM windows w JOIN kinds k USING (clip_id) JOIN splits p USING (source_id)
         WHERE k.kept AND k.task IS NOT NULL

@@ -17,7 +17,7 @@ from tests.made_clips import SOUND, SPEECH
     ("item", "kind", "task"),
     [
         (SPEECH, "speech_on_screen", "visual_tts"),
-        (SPEECH | {"on_screen": False}, "speech_off_screen", "visual_tts"),
+        (SPEECH | {"on_screen": False}, "speech_off_screen", "tts"),
         (SPEECH | {"on_screen": None}, "speech_on_screen", "visual_tts"),
         (SPEECH | {"has_picture": False, "on_screen": None}, "speech_off_screen", "tts"),
         (SPEECH | {"speech_s": 3.0}, "speech_on_screen", "visual_tts"),
