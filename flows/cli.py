@@ -87,7 +87,7 @@ def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe, a YAML file.")]
 OptionalRecipe = Annotated[Path | None, typer.Argument(help="Recipe, a YAML file.")]
 SourceOption = Annotated[
-    Path | None, typer.Option("--source", help="Source folder in place of a recipe.")
+    Path | None, typer.Option("--source", help="Source folder or tar in place of a recipe.")
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the dataset.")]
 

@@ -147,6 +147,8 @@ def _applied(where: "Workspace", source: str, reason: str) -> "Takedown":
 
 
 def _say_takedown(found: "Takedown") -> None:
+    from tasks.source_uri import told
+
     done = found.applied
     rows: list[dict[str, Any]] = [
         {"table": table, "rows": count} for table, count in found.rows.items()
@@ -159,7 +161,7 @@ def _say_takedown(found: "Takedown") -> None:
         f"{len(found.files)} files {verb}, {len(found.rewritten)} shards "
         f"{'rewritten' if done else 'to rewrite'}, {found.size_bytes / 1e6:.1f} MB"
     ]
-    lines += [f"the file itself is yours to delete: {uri}" for uri in found.uris]
+    lines += [f"the file itself is yours to delete: {told(uri)}" for uri in found.uris]
     if done:
         lines.append(f"{len(found.expired)} older snapshots expired; a tombstone keeps it out")
     elif found.since is not None:

@@ -14,6 +14,7 @@ from storage import queries
 from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
+from tasks.listing import holds_sources
 from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, TRAIN
 from tasks.recipe import RecipeError, check_source
 
@@ -61,8 +62,8 @@ def run_build(
         raise RecipeError("give a recipe or --source, not both")
     if recipe is None and (source is None or name is None):
         raise RecipeError("give a recipe, or --source DIR --name NAME")
-    if source is not None and not source.is_dir():
-        raise RecipeError(f"--source {source}: not a folder")
+    if source is not None and not (source.is_dir() or holds_sources(source)):
+        raise RecipeError(f"--source {source}: not a folder, and no tar")
     job = Job(
         str(workspace.root),
         recipe=str(recipe or ""),
@@ -136,8 +137,8 @@ def run_sonify(
     workers: int | None,
 ) -> None:
     """`talkies sonify`: ingest the films, look at them, generate, and copy the results out."""
-    from tasks.scan import uri_of
     from tasks.script import read_script
+    from tasks.source_uri import uri_of
 
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if missing := [str(path) for path in sources if not path.is_file()]:

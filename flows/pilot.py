@@ -19,9 +19,9 @@ from storage.stage import ShardTarget, Stage
 from storage.workspace import Workspace
 from tasks.excerpt import excerpt
 from tasks.forecast import Tried, tried_of
+from tasks.manifest import MANIFEST_COLUMNS
 from tasks.pipeline import BUILD, DATASET
 from tasks.recipe import Recipe, with_folder
-from tasks.scan import MANIFEST_COLUMNS
 
 EXCERPT_S = 20.0
 # A round carries so much more than the one before that planning it costs little beside it.
@@ -127,5 +127,7 @@ def _room(recipe: Recipe) -> Iterator[_Room]:
         excerpts = Path(folder).resolve() / "excerpts"
         excerpts.mkdir()
         workspace = Workspace.at(Path(folder) / "workspace").make()
-        own = with_folder(recipe.with_config("scan", manifest="manifest.csv", files=()), excerpts)
+        own = with_folder(
+            recipe.with_config("scan", manifest="manifest.csv", globs=(), files=()), excerpts
+        )
         yield _Room(workspace, excerpts, own, {}, [])

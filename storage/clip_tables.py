@@ -47,12 +47,18 @@ SUBTITLES = optional(
 CLIP_TABLES: tuple[Table, ...] = (
     table(
         "files",
-        "A path that was listed in a source folder; several may hold the same bytes.",
+        "A source that was listed, by its place; several may hold the same bytes.",
         "uri",
-        C("uri", STRING, "Where the file lies.", "", PATH),
+        C("uri", STRING, "Where it lies: a path, or a place in a tar or dataset.", "", PATH),
         SOURCE,
         C("size_bytes", LONG, "Size.", "bytes", "509868"),
-        measured("mtime_ns", LONG, "Modification time at hashing.", "ns", "1795403107716521757"),
+        measured(
+            "mtime_ns",
+            LONG,
+            "Modification time at hashing, of the tar or dataset for what lies in one.",
+            "ns",
+            "1795403107716521757",
+        ),
         *RIGHTS,
         optional("speaker", STRING, "Who speaks, from the manifest.", "", "Elizabeth Klett"),
         optional(
@@ -63,6 +69,13 @@ CLIP_TABLES: tuple[Table, ...] = (
             "rain on a tin roof, 2019-05-04",
         ),
         SUBTITLES,
+        optional(
+            "listed_in",
+            STRING,
+            "Manifest that lists it by its uri; null where a folder was searched.",
+            "",
+            "/archive/licensed.parquet",
+        ),
     ),
     table(
         "sources",

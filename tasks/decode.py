@@ -14,8 +14,9 @@ from pydantic import Field
 from storage.blobs import Blobs
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.container import check_file, local_path, naming
+from tasks.container import check_file, naming
 from tasks.sandbox import Limits, run_limited
+from tasks.source_copy import local_source
 from tasks.weights import fingerprint, locate
 
 # What the pass writes: file name, column of `decodes`.
@@ -81,12 +82,19 @@ class DecodeConfig:
 def decode_item(
     item: dict[str, Any], config: DecodeConfig, workspace: str | Path, folder: str | Path
 ) -> Rows:
+    """The `decodes` row of one item, as `_decode_file`, wherever the source lies."""
+    with local_source(item["_uri"], folder, item["source_id"]) as path:
+        return _decode_file(path, item, config, workspace, folder)
+
+
+def _decode_file(
+    path: str, item: dict[str, Any], config: DecodeConfig, workspace: str | Path, folder: str | Path
+) -> Rows:
     """The `decodes` row of one item; moves its sound and pictures into the workspace's blobs.
 
     Raises Rejected: `missing` or `changed` where the file is no longer the one that was listed,
     or what the pass or a limit of it says.
     """
-    path = local_path(item["_uri"])
     _check_unchanged(path, item)
     own = Path(folder) / item["source_id"]
     own.mkdir(exist_ok=True)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.container import choose_streams, demuxed, local_path, naming, open_media
+from tasks.container import choose_streams, demuxed, naming, open_media
 from tasks.probe import ProbeConfig
 from tasks.sandbox import Limits, run_limited
+from tasks.source_copy import local_source
 
 SUFFIX = ".mkv"  # Matroska takes nearly every codec as it is
 OUTPUT_LIMIT_MB = 512
@@ -20,8 +21,8 @@ def excerpt(uri: str, folder: Path, name: str, length_s: float, place: float) ->
     """Cuts an excerpt of a source into a folder; the pictures begin at a key frame.
 
     Args:
-        uri: path or `file://` address of the source.
-        folder: where the excerpt goes.
+        uri: the source's.
+        folder: where the excerpt goes, and meanwhile a copy of a source that is no file.
         name: its name without suffix.
         length_s: its length at least, where the source is that long.
         place: where it lies in the source, from 0 (begin) to 1 (end).
@@ -29,22 +30,17 @@ def excerpt(uri: str, folder: Path, name: str, length_s: float, place: float) ->
     Returns `path`, `duration_s` of the source (None where it states none), and `excerpt_s`. Raises
     Rejected as a probe does.
     """
-    path = local_path(uri)
     limits = ProbeConfig()
+    within = Limits(
+        limits.wall_limit_s, limits.cpu_limit_s, limits.memory_limit_mb, OUTPUT_LIMIT_MB
+    )
     arguments = {
-        "path": path,
         "target": str(folder / f"{name}{SUFFIX}"),
         "length_s": length_s,
         "place": place,
     }
-    with naming(path):
-        return run_limited(
-            "tasks.excerpt:copy_packets",
-            arguments,
-            Limits(
-                limits.wall_limit_s, limits.cpu_limit_s, limits.memory_limit_mb, OUTPUT_LIMIT_MB
-            ),
-        ).value
+    with local_source(uri, folder) as path, naming(path):
+        return run_limited("tasks.excerpt:copy_packets", arguments | {"path": path}, within).value
 
 
 # -- in the sandbox ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 from storage.ids import hash_of
 from storage.shelf import Shelf
 from storage.workspace import Workspace
-from tasks.scan import AUDIO_SUFFIXES
+from tasks.listing import AUDIO_SUFFIXES
 
 DRAWS = 400
 PERCENTILES = (5.0, 95.0)

@@ -7,6 +7,7 @@ that can be decoded becomes a reject that a person can act on.
 import json
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -16,12 +17,12 @@ from tasks.container import (
     check_file,
     choose_streams,
     demuxed,
-    local_path,
     naming,
     open_media,
     stated_duration_s,
 )
 from tasks.sandbox import Limits, run_limited
+from tasks.source_copy import local_source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -46,12 +47,11 @@ class ProbeConfig:
 # -- in the worker -----------------------------------------------------------------------------
 
 
-def probe_item(item: dict[str, Any], config: ProbeConfig) -> Rows:
-    """The `sources` row of one item of the items query."""
-    path = local_path(item["uri"])
-    check_file(path)
+def probe_item(item: dict[str, Any], config: ProbeConfig, folder: str | Path) -> Rows:
+    """The `sources` row of one item of the items query; a copy it needs goes into the folder."""
     limits = Limits(config.wall_limit_s, config.cpu_limit_s, config.memory_limit_mb, output_mb=1)
-    with naming(path):
+    with local_source(item["uri"], folder, item["source_id"]) as path, naming(path):
+        check_file(path)
         row = run_limited("tasks.probe:probe_file", {"path": path}, limits).value
     row["streams"] = json.dumps(row["streams"], sort_keys=True)
     given = ("source_id", "uri", "size_bytes", "licence", "attribution", "consent", "transcript")
@@ -60,7 +60,7 @@ def probe_item(item: dict[str, Any], config: ProbeConfig) -> Rows:
 
 def probe_shard(shard: ShardRef, out: ShardTarget, config: ProbeConfig) -> ShardResult:
     """Probes the items of a shard."""
-    return run_items(shard, out, lambda item: probe_item(item, config))
+    return run_items(shard, out, lambda item: probe_item(item, config, out.folder))
 
 
 # -- in the sandbox ----------------------------------------------------------------------------

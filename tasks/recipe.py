@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from storage.ids import canonical_json
 from tasks.licences import check_licences
 from tasks.pipeline import STAGES
-from tasks.scan import list_folder
+from tasks.scan import list_folder, manifest_path
 
 TOP = ("name", *STAGES)
 
@@ -76,7 +76,8 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     scan = recipe.configs["scan"]
     folder = (base / Path(scan.folder).expanduser()).resolve()
     recipe = recipe.with_config("scan", folder=str(folder))
-    recipe = recipe.with_config("snapshot", name=recipe.name, folder=str(folder))
+    manifest = str(manifest_path(recipe.configs["scan"]))
+    recipe = recipe.with_config("snapshot", name=recipe.name, folder=str(folder), manifest=manifest)
     licences = recipe.configs["snapshot"].licences
     for stage in ("fit_codec", "mix"):
         recipe = recipe.with_config(stage, licences=licences)

@@ -5,12 +5,12 @@ file that was left out belongs to no dataset.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage.catalog import Catalog
 from tasks.report_gates import gate_rows
 from tasks.report_speech import SpokenReport, corrected_words, spoken_report
+from tasks.source_uri import name_of, told
 
 Row = dict[str, Any]
 
@@ -136,7 +136,7 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
 
 def file_name(uri: str | None) -> str:
     """The file's name without its folders; a page that is passed on shows no machine's paths."""
-    return Path(uri).name if uri else ""
+    return name_of(uri) if uri else ""
 
 
 COUNTS = """
@@ -312,7 +312,9 @@ def _clips(catalog: Catalog, dataset_id: str) -> list[Row]:
 
 def _reject(row: Row) -> Row:
     file = file_name(row["uri"])
-    message = row["message"].replace(row["uri"], file) if file else row["message"]
+    message = row["message"]
+    if file:
+        message = message.replace(told(row["uri"]), file).replace(row["uri"], file)
     return row | {"file": file, "message": message}
 
 

@@ -1,13 +1,9 @@
-"""List a source folder: which files are there, what bytes they hold, what came with them."""
+"""List the sources: which there are, what bytes they hold, what came with them."""
 
-import csv
-import os
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -16,17 +12,30 @@ from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.container import local_path
-from tasks.sidecar import Sidecar, read_sidecars, sidecars_by_stem
-
-VIDEO_SUFFIXES = (
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv"
+from tasks.globs import Globs
+from tasks.listing import (
+    MEDIA_SUFFIXES,
+    file_row,
+    folder_rows,
+    holds_sources,
+    inside_rows,
+    manifest_rows,
+    sidecars_in,
 )
-AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wma"
-MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
-MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
-# A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well.
-BELOW_FOLDER = """(starts_with(uri, $folder || '/')
-    OR starts_with(uri, 'file://' || replace(url_encode($folder), '%2F', '/') || '/'))"""
+from tasks.manifest import MANIFEST_COLUMNS, Manifest, read_manifest
+from tasks.source_copy import SCHEME_OF_SUFFIX, contents_of, sha256_source, source_facts
+from tasks.source_uri import INSIDE, scheme_of, told, uri_of
+
+QUOTED = "replace(url_encode($folder), '%2F', '/')"
+# A name that is not UTF-8 has a `file://` address, whose folders are percent-encoded as well, and
+# so has what lies inside a tar or a dataset; the folder itself may be a tar.
+BELOW_FOLDER = f"""(starts_with(uri, $folder || '/')
+    OR starts_with(uri, 'file://' || {QUOTED} || '/')
+    OR {
+    " OR ".join(
+        f"starts_with(uri, '{s}://' || {QUOTED} || {end})" for s in INSIDE for end in ("'/'", "'#'")
+    )
+})"""
 FORGOTTEN = "(SELECT list(source_id) FROM tombstones) AS _forgotten"
 # What only its sidecar or the manifest says otherwise is not read again.
 KNOWN = """(SELECT any_value(f.source_id) FROM files f WHERE f.uri = listing.uri
@@ -38,12 +47,10 @@ LISTING = pa.schema(
         ("mtime_ns", pa.int64()),
         *((name, pa.string()) for name in MANIFEST_COLUMNS),
         ("cues", CUES),
+        ("listed_in", pa.string()),
     ]
 )
-
-
-class ManifestError(ValueError):
-    """The manifest of a source folder cannot be used."""
+COLUMNS = ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS, "cues", "listed_in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,115 +58,88 @@ class ScanConfig:
     """Where the sources are.
 
     Attributes:
-        folder: the folder, searched with all its subfolders; a relative one counts from the
-            recipe's own folder.
-        manifest: CSV with a column `path` and any of MANIFEST_COLUMNS; a missing one is no error
-            while it has its default name.
+        folder: the folder, searched with all its subfolders, or one tar; a relative one counts
+            from the recipe's own folder.
+        manifest: CSV or Parquet with any of MANIFEST_COLUMNS. With a column `uri` its rows are the
+            sources and no folder is searched; with a column `path` it says something of the
+            folder's. A missing one is no error while it has its default name.
+        globs: only files whose path below the folder matches one of these.
         files: only these files, wherever they lie; the folder is not searched.
     """
 
     folder: str = "."
     manifest: str = "manifest.csv"
+    globs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
 
 def list_folder(config: ScanConfig) -> pa.Table:
-    """The media files below a folder with what the manifest says of them, ordered by path.
+    """The sources with what the manifest says of them, ordered by uri.
 
     Subtitles and texts of the same name beside a media file, also with a language such as
     `film.de.srt`, are its transcript unless the manifest has one.
     Links are followed to files but not out of the folder. Raises NotADirectoryError where the
     folder is missing, FileNotFoundError for one of `files` that is, ManifestError for a manifest
-    that cannot be read, and ValueError for a folder whose name is not UTF-8.
+    that cannot be read, and ValueError for a folder whose name is not UTF-8 and for a pattern that
+    matches nothing.
     """
+    return _given(config)["listing"]
+
+
+def _given(config: ScanConfig) -> dict[str, pa.Table]:
+    """The listing, and one row of `search`: the manifest's path, and whether it lists sources."""
+    path = manifest_path(config)
     if config.files:
-        paths = [Path(local_path(file)) for file in sorted(set(config.files))]
-        beside = {folder: _sidecars(folder) for folder in {path.parent for path in paths}}
-        rows = [_listed(path, path.parent, {}, beside[path.parent]) for path in paths]
-        return pa.Table.from_pylist(rows, schema=LISTING)
-    root = Path(config.folder)
-    if not root.is_dir():
+        rows, lists = _named_rows(config), False
+    else:
+        is_optional = config.manifest == ScanConfig().manifest
+        manifest = read_manifest(_manifest_root(config), config.manifest, is_optional)
+        rows, lists = _rows(config, manifest), manifest.lists
+    rows.sort(key=lambda row: row["uri"])
+    search = pa.table({"manifest": [str(path)], "lists": [lists]})
+    return {"listing": pa.Table.from_pylist(rows, schema=LISTING), "search": search}
+
+
+def manifest_path(config: ScanConfig) -> Path:
+    """Where the manifest lies: in the folder, beside it where it is a tar, or where it says."""
+    return _manifest_root(config) / config.manifest
+
+
+def _manifest_root(config: ScanConfig) -> Path:
+    root = Path(config.folder).resolve()
+    return root.parent if root.suffix.lower() in SCHEME_OF_SUFFIX and not root.is_dir() else root
+
+
+def _named_rows(config: ScanConfig) -> list[dict[str, Any]]:
+    paths = [Path(local_path(file)) for file in sorted(set(config.files))]
+    beside = {folder: sidecars_in(folder) for folder in {path.parent for path in paths}}
+    return [file_row(path, path.parent, {}, beside[path.parent]) for path in paths]
+
+
+def _rows(config: ScanConfig, manifest: Manifest) -> list[dict[str, Any]]:
+    root = Path(config.folder).resolve()
+    globs = Globs(config.globs, MEDIA_SUFFIXES | SCHEME_OF_SUFFIX.keys())
+    if manifest.lists:
+        if config.globs:
+            raise ValueError(
+                f"scan.globs: manifest {manifest.path} lists the sources by `uri` and no folder is "
+                "searched; leave out one of them"
+            )
+        return manifest_rows(manifest)
+    if not root.is_dir() and not holds_sources(root):
         raise NotADirectoryError(f"source folder {root}: not a folder; mend `scan.folder`")
-    root = root.resolve()
     if uri_of(root) != str(root):
         raise ValueError(f"source folder {uri_of(root)}: its name is not UTF-8; rename it")
-    manifest = read_manifest(root, config.manifest)
-    rows = []
-    for folder, _, names in os.walk(root):
-        beside = sidecars_by_stem(names)
-        for name in names:
-            path = Path(folder) / name
-            if path.suffix.lower() in MEDIA_SUFFIXES and _stays_inside(path, root):
-                with suppress(FileNotFoundError):  # it was removed since its folder was read
-                    rows.append(_listed(path, root, manifest.get(str(path), {}), beside))
+    if root.is_dir():
+        rows = folder_rows(root, globs, manifest)
+    else:
+        rows = inside_rows(root, manifest.said, chooses=globs.chooses)
+    globs.check(str(root))
     if not rows:
         # An archive whose disk is not mounted is an empty folder; taking it for one whose files
         # were all removed would drop everything that was made of them.
         raise ValueError(f"source folder {root}: no media file in it; is its disk mounted?")
-    rows.sort(key=lambda row: row["uri"])
-    return pa.Table.from_pylist(rows, schema=LISTING)
-
-
-def uri_of(path: Path) -> str:
-    """The uri of a path: the path as it is, or a `file://` address where it is not UTF-8.
-
-    Tables hold UTF-8 only. `tasks.container.local_path` gives the path back, byte for byte.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return f"file://{quote(os.fsencode(path))}"
-    return str(path)
-
-
-def _stays_inside(path: Path, root: Path) -> bool:
-    # Path.resolve would raise for links that go round in a circle.
-    return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
-
-
-def _sidecars(folder: Path) -> dict[str, list[Sidecar]]:
-    return sidecars_by_stem(os.listdir(folder)) if folder.is_dir() else {}
-
-
-def _listed(
-    path: Path, root: Path, said: dict[str, str], beside: dict[str, list[Sidecar]]
-) -> dict[str, Any]:
-    facts = os.stat(path) if path.exists() else os.lstat(path)
-    row: dict[str, Any] = {name: said.get(name) or None for name in MANIFEST_COLUMNS}
-    if not row["transcript"]:
-        sidecars = [
-            sidecar
-            for sidecar in beside.get(path.stem, ())
-            if (path.parent / sidecar.name).is_file()
-            and _stays_inside(path.parent / sidecar.name, root)
-        ]
-        row |= read_sidecars(path.parent, sidecars)
-    return row | {
-        "uri": uri_of(path),
-        "size_bytes": facts.st_size if stat.S_ISREG(facts.st_mode) else -1,
-        "mtime_ns": facts.st_mtime_ns,
-    }
-
-
-def read_manifest(root: Path, name: str) -> dict[str, dict[str, str]]:
-    """What the manifest says, by absolute path; empty where the default manifest is missing.
-
-    Raises ManifestError naming the file and what is wrong with it.
-    """
-    path = root / name
-    if not path.exists():
-        if name == ScanConfig().manifest:
-            return {}
-        raise ManifestError(f"manifest {path}: no such file; mend `scan.manifest`")
-    try:
-        # Spreadsheets begin a UTF-8 file with a byte order mark.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if "path" not in (reader.fieldnames or ()):
-                raise ManifestError(f"manifest {path}: the column `path` is missing")
-            return {str(root / row["path"]): row for row in reader if row["path"]}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"manifest {path}: not CSV in UTF-8: {error}") from error
+    return rows
 
 
 def scan_shard(shard: ShardRef, out: ShardTarget, config: ScanConfig) -> ShardResult:
@@ -168,12 +148,27 @@ def scan_shard(shard: ShardRef, out: ShardTarget, config: ScanConfig) -> ShardRe
 
 
 def scan_file(item: dict[str, Any]) -> Rows:
-    """The `files` row of one listed path; raises Rejected for what is not a readable file."""
+    """The `files` row of one listed source; raises Rejected for what cannot be read."""
+    uri = item["uri"]
+    is_file = scheme_of(uri) == "file"
+    source_id = _hash_file(item) if is_file else _hash_inside(item)
+    if source_id in (item.get("_forgotten") or ()):
+        raise Rejected("forgotten", f"{told(uri)}: its content was taken down; remove the file")
+    return {"files": [{name: item.get(name) for name in COLUMNS} | {"source_id": source_id}]}
+
+
+def _hash_file(item: dict[str, Any]) -> str:
     path = Path(local_path(item["uri"]))
+    if item["size_bytes"] < 0 and not path.is_symlink() and not path.exists():
+        raise Rejected("missing", f"{path}: no such file; put it back or mend the manifest")
     if item["size_bytes"] < 0:
         raise Rejected("unreadable", f"{path}: not a regular file (a link to nowhere, or a pipe)")
     if item["size_bytes"] == 0:
         raise Rejected("empty", f"{path}: the file has no bytes; get a complete copy")
+    if scheme := SCHEME_OF_SUFFIX.get(path.suffix.lower()):
+        # Such a file is listed itself only where it is damaged.
+        damage = contents_of(scheme, str(path)).damage
+        raise damage.rejected(str(path)) if damage else _changed(str(path))
     try:
         before = path.stat()
         # What became a pipe since it was listed would block its reader.
@@ -187,32 +182,47 @@ def scan_file(item: dict[str, Any]) -> Rows:
         raise Rejected("unreadable", f"{path}: {error.strerror}; check its permissions") from None
     listed = (item["size_bytes"], item["mtime_ns"])
     if not source_id or (after.st_size, after.st_mtime_ns) != listed:
-        raise Rejected("changed", f"{path}: changed since it was listed; build when it is complete")
-    if source_id in (item.get("_forgotten") or ()):
-        raise Rejected("forgotten", f"{path}: its content was taken down; remove the file")
-    row = {name: item[name] for name in ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS)}
-    row["cues"] = item["cues"]
-    return {"files": [row | {"source_id": source_id}]}
+        raise _changed(str(path))
+    return source_id
 
+
+def _hash_inside(item: dict[str, Any]) -> str:
+    uri, listed = item["uri"], (item["size_bytes"], item["mtime_ns"])
+    if source_facts(uri) != listed:
+        raise _changed(told(uri))
+    if item["size_bytes"] == 0:
+        raise Rejected("empty", f"{told(uri)}: it has no bytes; get a complete copy")
+    source_id = item.get("_known") or sha256_source(uri)
+    if source_facts(uri) != listed:
+        raise _changed(told(uri))
+    return source_id
+
+
+def _changed(where: str) -> Rejected:
+    return Rejected("changed", f"{where}: changed since it was listed; build when it is complete")
+
+
+# Files of other folders and manifests in the same workspace stay: their rows are items as they
+# stand. What another manifest lists stays also where it lies below this folder.
+OWN = f"""(len($files) = 0 AND (listed_in IS NOT DISTINCT FROM (SELECT manifest FROM search)
+    OR (listed_in IS NULL AND NOT (SELECT lists FROM search) AND {BELOW_FOLDER})))"""
 
 STAGE = Stage(
     name="scan",
     title="hash files",
-    version=2,
+    version=3,
     config=ScanConfig,
-    # Files of other folders in the same workspace stay: their rows are items as they stand.
     items=f"""
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               cues, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
+               cues, listed_in, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
         FROM listing
         UNION ALL
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               cues, size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known
-        FROM files WHERE (len($files) > 0 OR NOT {BELOW_FOLDER})
-        AND uri NOT IN (SELECT uri FROM listing)
+               cues, listed_in, size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known
+        FROM files WHERE NOT {OWN} AND uri NOT IN (SELECT uri FROM listing)
     """,
-    selects=("folder", "manifest", "files"),
+    selects=("folder", "manifest", "globs", "files"),
     outputs=(Output("files", key="uri"),),
     run=scan_shard,
-    given=lambda _catalog, config: {"listing": list_folder(config)},
+    given=lambda _catalog, config: _given(config),
 )

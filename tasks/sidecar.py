@@ -6,7 +6,7 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +66,27 @@ def language_code(tag: str) -> str:
 
 
 def read_sidecars(folder: Path, sidecars: Iterable[Sidecar]) -> dict[str, Any]:
+    """What the sidecars in a folder say, as `sidecar_facts`.
+
+    A file that is too large or cannot be read says nothing.
+    """
+    return sidecar_facts(sidecars, lambda name: _read(folder / name))
+
+
+def sidecar_facts(sidecars: Iterable[Sidecar], read: Callable[[str], bytes]) -> dict[str, Any]:
     """What the sidecars say: `cues`, in order, and `transcript`, the first text; None for neither.
 
-    Of several subtitles in one language the first counts. A file that is too large or cannot be
-    read says nothing.
+    Of several subtitles in one language the first counts.
+
+    Args:
+        sidecars: in the order in which they count.
+        read: gives the bytes of one by its name, none where it is larger than MAX_BYTES.
     """
     cues: list[dict[str, Any]] = []
     transcript, timed = None, set()
     for sidecar in sidecars:
-        path = folder / sidecar.name
-        text = _read(path)
-        if path.suffix.lower() not in TIMED_SUFFIXES:
+        text = decoded_text(read(sidecar.name))
+        if Path(sidecar.name).suffix.lower() not in TIMED_SUFFIXES:
             transcript = transcript or " ".join(text.split()) or None
         elif sidecar.language not in timed and (said := _cues(text, sidecar.language)):
             timed.add(sidecar.language)
@@ -97,11 +107,11 @@ def decoded_text(data: bytes) -> str:
         return data.decode("cp1252", errors="replace")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return decoded_text(path.read_bytes()) if path.stat().st_size <= MAX_BYTES else ""
+        return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
     except OSError:
-        return ""
+        return b""
 
 
 def _cues(text: str, language: str) -> list[dict[str, Any]]:

@@ -55,11 +55,13 @@ class SnapshotConfig:
         folder: only sources below this folder are members; set from the recipe.
         licences: only sources under these licences are members, are mixed, and teach the codec;
             all are where the list is empty. A source whose licence is unknown is under none.
+        manifest: where this manifest lists sources, only these are members; set from the recipe.
     """
 
     name: str = "dataset"
     folder: str = ""
     licences: tuple[str, ...] = ()
+    manifest: str = ""
 
 
 def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
@@ -243,7 +245,9 @@ MEMBERS = f"""
         LEFT JOIN features mo ON mo.clip_id = c.picture_clip_id AND mo.extractor = 'motion'
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
-                      AND ($folder = '' OR {BELOW_FOLDER}))
+                      AND CASE WHEN EXISTS (FROM files m WHERE m.listed_in = $manifest)
+                          THEN f.listed_in = $manifest
+                          ELSE $folder = '' OR {BELOW_FOLDER} END)
           AND {allowed("sw.source_id")}
           AND (len($licences::VARCHAR[]) = 0 OR EXISTS (
                FROM windows ow WHERE ow.clip_id = c.other_clip_id AND {allowed("ow.source_id")}))
@@ -272,6 +276,6 @@ STAGE = Stage(
         Output("dataset_items", key="dataset_id"),
     ),
     run=snapshot_shard,
-    selects=("name", "folder", "licences"),
+    selects=("name", "folder", "manifest", "licences"),
     keeps_history=True,
 )

@@ -20,13 +20,14 @@ from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stag
 from storage.workspace import Workspace
 from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
-from tasks.container import local_path
 from tasks.espeak import speak
 from tasks.levels import loudness_lufs, true_peak_dbtp
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.sandbox import Limits, run_limited
 from tasks.script import script_words
 from tasks.snapshot import phonemes_on_grid
+from tasks.source_copy import local_source
+from tasks.source_uri import name_of
 
 if TYPE_CHECKING:
     from models.conditions import Conditions
@@ -277,10 +278,9 @@ def _mux(
     item: dict[str, Any], checkpoint: Checkpoint, flac: Path, out: ShardTarget, seed: int
 ) -> dict[str, Any]:
     """Puts the soundtrack beside the picture in a child process; returns facts and reference."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(item["_uri"]).stem)[:80] or "film"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name_of(item["_uri"])).stem)[:80] or "film"
     name = f"{stem}-{item['source_id'][:8]}-{checkpoint.checkpoint_id[:8]}-take{item['take']}"
     arguments = {
-        "video_path": local_path(item["_uri"]),
         "audio_path": str(flac),
         "output_folder": out.folder,
         "name": name,
@@ -289,7 +289,8 @@ def _mux(
     }
     wall_s = 30 + 2 * item["duration_s"]
     limits = Limits(wall_s=wall_s, cpu_s=wall_s, memory_mb=2048, output_mb=8192)
-    made = run_limited("tasks.mux:mux_file", arguments, limits).value
+    with local_source(item["_uri"], out.folder, item["source_id"]) as path:
+        made = run_limited("tasks.mux:mux_file", arguments | {"video_path": path}, limits).value
     film = Path(made["path"])
     ref = f"soundtracks/{film.name}"
     workspace = Workspace.at(out.workspace)

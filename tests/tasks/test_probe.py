@@ -33,7 +33,7 @@ def probe(path: Path, uri: str | None = None) -> dict[str, Any]:
         "consent": None,
         "transcript": "hello",
     }
-    return probe_item(item, ProbeConfig())["sources"][0]
+    return probe_item(item, ProbeConfig(), path.parent)["sources"][0]
 
 
 def rejected(path: Path) -> Rejected:

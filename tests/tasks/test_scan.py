@@ -14,7 +14,10 @@ from storage.catalog import Catalog
 from storage.rejects import Rejected
 from storage.workspace import Workspace
 from tasks.container import local_path
-from tasks.scan import STAGE, ManifestError, ScanConfig, list_folder, scan_file, uri_of
+from tasks.manifest import ManifestError
+from tasks.scan import STAGE, ScanConfig, list_folder, scan_file
+from tasks.source_uri import uri_of
+from tests.made_archives import write_tar
 from tests.made_catalog import bring_up
 
 ODD_NAMES = (
@@ -384,3 +387,97 @@ def test_a_changed_sidecar_is_taken_over_without_reading_the_film_again(
     assert scan(catalog, folder) == (1, 0)
     (row,) = catalog.rows("SELECT source_id, cues FROM files")
     assert (row["source_id"], row["cues"][0]["text"]) == (before, "after")
+
+
+# -- other kinds of sources in a catalog -------------------------------------------------------
+
+
+def uris(catalog: Catalog) -> list[str]:
+    return [row["uri"] for row in catalog.rows("SELECT uri FROM files ORDER BY uri")]
+
+
+def test_globs_choose_files_and_what_they_leave_out_leaves_the_catalog(
+    catalog: Catalog, folder: Path
+) -> None:
+    for name in ("a.mp4", "talks/b.mp4", "talks/c.wav"):
+        put(folder / name)
+    scan(catalog, folder)
+    assert scan(catalog, folder, globs=("**/*.wav", "*.mp4")) == (0, 1)
+    assert names(catalog) == ["a.mp4", "c.wav"]
+    with pytest.raises(ValueError, match=r"scan.globs: 'talk/\*' matches no media file"):
+        list_folder(ScanConfig(folder=str(folder), globs=("*.mp4", "talk/*")))
+
+
+@pytest.mark.parametrize("name", ["archive", "arc hive%"])
+def test_members_of_a_tar_come_leave_and_stay_as_files_do(
+    catalog: Catalog, folder: Path, name: str
+) -> None:
+    own = folder.with_name(name)
+    tar = write_tar(own / "s.tar", {"a.mp4": b"media", "b.mp4": b"other"})
+    put(own / "same.mp4")
+    put(folder.with_name(f"{name}-2") / "x.mp4", b"x")
+    assert scan(catalog, own) == (3, 0)
+    assert catalog.value("SELECT count(DISTINCT source_id) FROM files") == 2
+    assert scan(catalog, folder.with_name(f"{name}-2")) == (1, 0)
+    assert len(uris(catalog)) == 4
+    write_tar(tar, {"b.mp4": b"other", "c.mp4": b"third"})
+    assert scan(catalog, own) == (2, 1)
+    assert scan(catalog, tar) == (0, 0)
+    tar.unlink()
+    assert scan(catalog, own) == (0, 2)
+    assert len(uris(catalog)) == 2
+
+
+def test_a_tar_that_was_only_touched_gives_the_same_sources(catalog: Catalog, folder: Path) -> None:
+    tar = write_tar(folder / "s.tar", {"a.mp4": b"media"})
+    scan(catalog, folder)
+    before = catalog.rows("SELECT uri, source_id FROM files")
+    os.utime(tar, ns=(1, 1))
+    assert scan(catalog, folder) == (1, 0)
+    assert catalog.rows("SELECT uri, source_id FROM files") == before
+
+
+def test_a_damaged_tar_is_a_reject_beside_its_good_members(catalog: Catalog, folder: Path) -> None:
+    tar = write_tar(folder / "s.tar", {"a.mp4": bytes(600), "b.mp4": bytes(600)})
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:2200])
+    scan(catalog, folder)
+    assert [uri.rpartition("#")[2] for uri in uris(catalog)] == ["/a.mp4"]
+    assert catalog.rows("SELECT uri, reason FROM rejects") == [
+        {"uri": str(tar), "reason": "truncated"}
+    ]
+    tar.write_bytes(whole)
+    scan(catalog, folder)
+    assert len(uris(catalog)) == 2
+    assert catalog.value("SELECT count(*) FROM rejects") == 0
+
+
+def test_a_manifest_of_uris_owns_what_it_lists_and_nothing_else(
+    catalog: Catalog, folder: Path
+) -> None:
+    far = folder.with_name("far")
+    for path in (folder / "a.mp4", folder / "b.mp4", far / "c.mp4", far / "d.mp4"):
+        put(path, path.name.encode())
+    scan(catalog, folder)
+    listing = folder / "list.csv"
+    listing.write_text(f"uri\n{folder}/a.mp4\n{far}/c.mp4\n{far}/d.mp4\n")
+    scan(catalog, folder, manifest="list.csv")
+    assert names(catalog) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    listing.write_text(f"uri\n{folder}/a.mp4\n{far}/c.mp4\n")
+    assert scan(catalog, folder, manifest="list.csv") == (0, 1)
+    assert names(catalog) == ["a.mp4", "b.mp4", "c.mp4"]
+    own = "SELECT uri FROM files WHERE listed_in = ? ORDER BY uri"
+    found = catalog.rows(own, [str(listing)])
+    assert [row["uri"] for row in found] == [f"{folder}/a.mp4", f"{far}/c.mp4"]
+
+
+def test_a_manifest_that_lists_no_longer_lets_go_of_what_it_listed(
+    catalog: Catalog, folder: Path
+) -> None:
+    far = put(folder.with_name("far") / "c.mp4")
+    put(folder / "a.mp4", b"a")
+    put(folder / "list.csv", f"uri\n{far}\n".encode())
+    scan(catalog, folder, manifest="list.csv")
+    put(folder / "list.csv", b"path,licence\na.mp4,CC0\n")
+    assert scan(catalog, folder, manifest="list.csv") == (1, 1)
+    assert names(catalog) == ["a.mp4"]

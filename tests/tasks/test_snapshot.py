@@ -121,6 +121,7 @@ def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, A
         "name": config.name,
         "folder": config.folder,
         "licences": list(config.licences),
+        "manifest": config.manifest,
     }
     return catalog.rows(STAGE.items, fields)
 
@@ -205,6 +206,29 @@ def test_a_file_whose_name_is_not_utf_8_lies_in_the_folder(catalog: Catalog) -> 
         "UPDATE lake.files SET uri = 'file:///archive/%FF.mp4' WHERE source_id = 'film'"
     )
     assert "film-clip" in members(catalog)
+
+
+@pytest.mark.parametrize(
+    "uri", ["tar:///archive/a.tar#/film.mp4", "arrow:///archive/d/data-0.arrow#/video/0/film.mp4"]
+)
+def test_what_lies_in_a_tar_or_dataset_of_the_folder_is_a_member(
+    catalog: Catalog, uri: str
+) -> None:
+    catalog.connection.execute("UPDATE lake.files SET uri = ? WHERE source_id = 'film'", [uri])
+    assert "film-clip" in members(catalog)
+    moved = uri.replace("/archive", "/archive-2")
+    catalog.connection.execute("UPDATE lake.files SET uri = ? WHERE source_id = 'film'", [moved])
+    assert "film-clip" not in members(catalog)
+
+
+def test_where_a_manifest_lists_the_sources_only_these_are_members(catalog: Catalog) -> None:
+    catalog.connection.execute(
+        "UPDATE lake.files SET listed_in = '/m.csv', uri = ? WHERE source_id = 'film'", [ELSEWHERE]
+    )
+    found = members(catalog, SnapshotConfig("made", "/archive", manifest="/m.csv"))
+    assert "film-clip" in found
+    assert "read-clip" not in found
+    assert "film-clip" not in members(catalog)
 
 
 CHANGES = {

@@ -20,8 +20,8 @@ from storage.workspace import Workspace
 from tasks import sonify as module
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
-from tasks.scan import uri_of
 from tasks.sonify import STAGE, SonifyConfig, Target, sonify, spoken_phonemes
+from tasks.source_uri import uri_of
 from tests.made_media import even_times, write_media
 from tests.made_model import MOTION_DIM, VISUAL_DIM, made_checkpoint
 

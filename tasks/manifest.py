@@ -1,0 +1,147 @@
+"""A manifest: what somebody says of the sources, in CSV or Parquet, or which sources there are."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.rejects import Rejected
+from tasks.container import local_path
+from tasks.source_uri import INSIDE, inside_uri, scheme_of, split_inside, uri_of
+
+MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
+# What the same is called elsewhere; the name in MANIFEST_COLUMNS comes first where both are given.
+SPELLINGS = {
+    "license": "licence",
+    "text": "transcript",
+    "transcription": "transcript",
+    "sentence": "transcript",
+}
+SCHEMES = ("file", *INSIDE)
+
+
+class ManifestError(ValueError):
+    """The manifest of the sources cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A read manifest.
+
+    Attributes:
+        path: where it lies.
+        lists: whether its rows are the sources; else it only says something of them.
+        said: uri → what its row says, by MANIFEST_COLUMNS; what is empty is left out.
+    """
+
+    path: str
+    lists: bool
+    said: Mapping[str, dict[str, str]]
+
+
+def facts_said(row: Mapping[Any, Any]) -> dict[str, str]:
+    """What a row says under MANIFEST_COLUMNS or SPELLINGS; only texts and numbers count."""
+    said: dict[str, str] = {}
+    for name in (*MANIFEST_COLUMNS, *SPELLINGS):
+        value = row.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+            said.setdefault(SPELLINGS.get(name, name), str(value))
+    return said
+
+
+def read_manifest(root: Path, name: str, is_optional: bool = False) -> Manifest:
+    """A manifest below a folder, or at an absolute path; an optional one may be missing.
+
+    With a column `uri` its rows are the sources. With a column `path`, which counts from the
+    folder or is a uri, they say something of what the folder holds.
+    Raises ManifestError naming the file, the row and what is wrong with it.
+    """
+    path = root / name
+    if not path.exists():
+        if is_optional:
+            return Manifest(str(path), False, {})
+        raise ManifestError(f"manifest {path}: no such file; mend `scan.manifest`")
+    columns, rows = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    lists = "uri" in columns
+    if not lists and "path" not in columns:
+        raise ManifestError(
+            f"manifest {path}: the column `path` is missing (or `uri`, to list the sources)"
+        )
+    said: dict[str, dict[str, str]] = {}
+    first: dict[str, int] = {}
+    for number, row in rows:
+        key = row.get("uri" if lists else "path")
+        if not key:
+            continue
+        uri = _listed_uri(path, number, str(key)) if lists else _annotated_uri(root, str(key))
+        facts = facts_said(row)
+        if said.setdefault(uri, facts) != facts:
+            raise ManifestError(
+                f"manifest {path}: row {number} says other things of {key} than row {first[uri]}; "
+                "keep one of them"
+            )
+        first.setdefault(uri, number)
+    if lists and not said:
+        raise ManifestError(f"manifest {path}: no row has a uri; add the sources")
+    return Manifest(str(path), lists, said)
+
+
+def _csv(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+    """The columns and the rows with their line's number in a CSV file."""
+    try:
+        # Spreadsheets begin a UTF-8 file with a byte order mark.
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row) for row in reader]
+        return list(reader.fieldnames or ()), rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"manifest {path}: not CSV in UTF-8: {error}") from error
+
+
+def _parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+    """The columns and the rows with their number, from 1, in a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known = {"uri", "path", *MANIFEST_COLUMNS, *SPELLINGS}
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if name in known]
+            rows = file.read(columns=names).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ManifestError(f"manifest {path}: not Parquet that can be read: {said}") from error
+    return names, enumerate(rows, 1)
+
+
+def _annotated_uri(root: Path, given: str) -> str:
+    return str(root / given) if scheme_of(given) == "file" else given
+
+
+def _listed_uri(path: Path, number: int, given: str) -> str:
+    """The uri of a row in the one spelling that the catalog has of it."""
+    scheme = scheme_of(given)
+    if scheme in INSIDE:
+        file, name = split_inside(given)
+        if not (name and os.path.isabs(file)):
+            mend = f"{scheme}:///absolute/path#/name"
+            raise ManifestError(f"manifest {path}: row {number}: uri {given!r}: give {mend}")
+        return inside_uri(scheme, file, name)
+    if scheme not in SCHEMES:
+        kinds = ", ".join(f"{known}://" for known in SCHEMES)
+        raise ManifestError(
+            f"manifest {path}: row {number}: uri {given!r}: only absolute paths, {kinds} are read"
+        )
+    try:
+        file = local_path(given)
+    except Rejected as reject:
+        raise ManifestError(f"manifest {path}: row {number}: {reject.message}") from None
+    if not os.path.isabs(file):
+        raise ManifestError(
+            f"manifest {path}: row {number}: uri {given!r} is relative; give an absolute path, or "
+            "name the column `path`"
+        )
+    return uri_of(Path(os.path.normpath(file)))
