@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storage.rejects import Rejected
+from tasks.arrow_index import dataset_files
 from tasks.container import local_path
 from tasks.globs import Globs
 from tasks.inside import Contents, Slice
@@ -25,7 +26,7 @@ from tasks.sidecar import (
     sidecars_by_stem,
 )
 from tasks.source_copy import SCHEME_OF_SUFFIX, contents_of
-from tasks.source_uri import TAR, inside_uri, scheme_of, split_inside, uri_of
+from tasks.source_uri import ARROW, TAR, inside_uri, scheme_of, split_inside, uri_of
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv"
@@ -44,9 +45,11 @@ def folder_rows(root: Path, globs: Globs, manifest: Manifest) -> list[Row]:
     """A row for each chosen source below a folder; links are followed to files inside it only."""
     rows: list[Row] = []
     for folder, _, names in os.walk(root):
-        beside = sidecars_by_stem(names)
+        beside, dataset = sidecars_by_stem(names), dataset_files(Path(folder))
         for name in names:
             path = Path(folder) / name
+            if scheme_of_file(path) == ARROW and path not in dataset:
+                continue
             if not (globs.chooses(str(path.relative_to(root))) and stays_inside(path, root)):
                 continue
             if holds_sources(path):
@@ -86,7 +89,12 @@ def manifest_rows(manifest: Manifest) -> list[Row]:
 
 def holds_sources(path: Path) -> bool:
     """Whether a path is a regular file of a kind whose inside is listed."""
-    return path.suffix.lower() in SCHEME_OF_SUFFIX and path.is_file()
+    return scheme_of_file(path) != "file" and path.is_file()
+
+
+def scheme_of_file(path: Path) -> str:
+    """The scheme of what lies inside a file, by its suffix; `file` where nothing does."""
+    return SCHEME_OF_SUFFIX.get(path.suffix.lower(), "file")
 
 
 def inside_rows(
@@ -107,7 +115,7 @@ def inside_rows(
         chooses: which names are asked for; media files where it is None.
         scheme: how it is read; by its suffix where it is empty.
     """
-    scheme = scheme or SCHEME_OF_SUFFIX[path.suffix.lower()]
+    scheme = scheme or scheme_of_file(path)
     try:
         facts = path.stat()
         contents = contents_of(scheme, str(path))
@@ -115,7 +123,9 @@ def inside_rows(
         # Whoever hashes it says what is wrong with it.
         return [_container_row(path, said)] if only is None else []
     rows = []
-    asked = only if only is not None else filter(chooses or _is_media, contents.held)
+    # A dataset says itself which of its columns are media.
+    chooses = (lambda _name: True) if scheme == ARROW else chooses or _is_media
+    asked = only if only is not None else filter(chooses, contents.held)
     beside = _Beside(path, contents) if scheme == TAR else None
     for name in asked:
         if (found := contents.held.get(name)) is None:

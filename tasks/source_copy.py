@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from storage.rejects import Rejected
+from tasks.arrow_index import arrow_contents
 from tasks.container import local_path
 from tasks.inside import Contents, Refusal, Slice
-from tasks.source_uri import TAR, name_of, scheme_of, split_inside, told
+from tasks.source_uri import ARROW, TAR, name_of, scheme_of, split_inside, told
 from tasks.tar_index import tar_contents
 
 CHUNK_BYTES = 4 << 20
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
-INDEXES: dict[str, Callable[[str], Contents]] = {TAR: tar_contents}
-SCHEME_OF_SUFFIX = {".tar": TAR}
+INDEXES: dict[str, Callable[[str], Contents]] = {TAR: tar_contents, ARROW: arrow_contents}
+SCHEME_OF_SUFFIX = {".tar": TAR, ".arrow": ARROW}
 
 
 @contextmanager

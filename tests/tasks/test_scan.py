@@ -17,7 +17,7 @@ from tasks.container import local_path
 from tasks.manifest import ManifestError
 from tasks.scan import STAGE, ScanConfig, list_folder, scan_file
 from tasks.source_uri import uri_of
-from tests.made_archives import write_tar
+from tests.made_archives import write_dataset, write_tar
 from tests.made_catalog import bring_up
 
 ODD_NAMES = (
@@ -481,3 +481,19 @@ def test_a_manifest_that_lists_no_longer_lets_go_of_what_it_listed(
     put(folder / "list.csv", b"path,licence\na.mp4,CC0\n")
     assert scan(catalog, folder, manifest="list.csv") == (1, 1)
     assert names(catalog) == ["a.mp4"]
+
+
+def test_the_same_clip_in_a_folder_a_tar_and_a_dataset_is_one_source(
+    catalog: Catalog, folder: Path
+) -> None:
+    put(folder / "a.wav")
+    write_tar(folder / "s.tar", {"b.wav": b"media"})
+    (path,) = write_dataset(folder / "set", {"audio": [("c.wav", b"media")]}, {"audio": "Audio"})
+    assert scan(catalog, folder) == (3, 0)
+    assert catalog.value("SELECT count(DISTINCT source_id) FROM files") == 1
+    put(folder.with_name("other") / "x.mp4", b"x")
+    assert scan(catalog, folder.with_name("other")) == (1, 0)
+    assert scan(catalog, folder / "set") == (0, 0)
+    os.utime(path, ns=(1, 1))
+    assert scan(catalog, folder / "set") == (1, 0)
+    assert len(uris(catalog)) == 4
