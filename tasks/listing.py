@@ -17,6 +17,7 @@ from tasks.container import local_path
 from tasks.globs import Globs
 from tasks.inside import Contents, Slice
 from tasks.manifest import MANIFEST_COLUMNS, Manifest, facts_said
+from tasks.objects import S3, facts_of_objects, objects_below, small_objects
 from tasks.sidecar import (
     MAX_BYTES,
     Sidecar,
@@ -33,7 +34,7 @@ VIDEO_SUFFIXES = (
 )
 AUDIO_SUFFIXES = ".aac .aif .aiff .flac .g722 .m4a .mp3 .oga .ogg .opus .wav .wma"
 MEDIA_SUFFIXES = frozenset(f"{VIDEO_SUFFIXES} {AUDIO_SUFFIXES}".split(" "))
-TAR_SUFFIX = ".tar"
+ARROW_SUFFIX = ".arrow"
 NOT_A_FILE = -1
 """The size of what is listed and is no regular file."""
 
@@ -63,9 +64,13 @@ def folder_rows(root: Path, globs: Globs, manifest: Manifest) -> list[Row]:
 def manifest_rows(manifest: Manifest) -> list[Row]:
     """A row for each source that a manifest lists; those that are not there are rows too."""
     rows: list[Row] = []
+    objects: list[str] = []
     inside: dict[tuple[str, str], set[str]] = {}
     beside: dict[Path, dict[str, list[Sidecar]]] = {}
     for uri, said in manifest.said.items():
+        if scheme_of(uri) == S3:
+            objects.append(uri)
+            continue
         if scheme_of(uri) != "file":
             path, name = split_inside(uri)
             inside.setdefault((scheme_of(uri), path), set()).add(name)
@@ -80,11 +85,37 @@ def manifest_rows(manifest: Manifest) -> list[Row]:
     for (scheme, path), names in inside.items():
         found = inside_rows(Path(path), manifest.said, only=names, scheme=scheme)
         rows += found
-        there = {row["uri"] for row in found}
-        missing = {inside_uri(scheme, path, name) for name in names} - there
+        missing = {inside_uri(scheme, path, name) for name in names} - {r["uri"] for r in found}
         rows += [_row(uri, NOT_A_FILE, 0, manifest.said[uri]) for uri in missing]
+    there = facts_of_objects(objects)
+    rows += [_row(u, *there.get(u, (NOT_A_FILE, 0)), manifest.said[u]) for u in objects]
     named = {row["uri"]: row for row in rows}
     return [row | {"listed_in": manifest.path} for row in named.values()]
+
+
+def bucket_rows(url: str, globs: Globs, manifest: Manifest) -> list[Row]:
+    """A row for each chosen object below `s3://bucket/prefix`, with the texts beside it."""
+    facts = objects_below(url)
+    folders: dict[str, list[str]] = {}
+    for key in facts:
+        folder, _, name = key.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    beside = {folder: sidecars_by_stem(names) for folder, names in folders.items()}
+    rows, wanted = {}, {}
+    for key in filter(globs.chooses, facts):
+        if PurePosixPath(key).suffix.lower() == ARROW_SUFFIX:
+            continue
+        uri = f"{url}/{key}"
+        rows[key] = _row(uri, *facts[key], manifest.said.get(uri, {}))
+        if not rows[key]["transcript"]:
+            folder, mark, name = key.rpartition("/")
+            sidecars = beside[folder].get(PurePosixPath(name).stem, ())
+            wanted[key] = [Sidecar(f"{folder}{mark}{s.name}", s.language) for s in sidecars]
+    asked = {s.name for sidecars in wanted.values() for s in sidecars}
+    texts = small_objects(url, {key: facts[key] for key in asked if facts[key][0] <= MAX_BYTES})
+    for key, sidecars in wanted.items():
+        rows[key] |= sidecar_facts(sidecars, lambda name: texts.get(name, b""))
+    return list(rows.values())
 
 
 def holds_sources(path: Path) -> bool:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.access import StoreError
 from storage.rejects import Rejected
+from storage.store import ObjectStore
 from tasks.container import local_path
+from tasks.objects import S3
 from tasks.source_uri import INSIDE, inside_uri, scheme_of, split_inside, uri_of
 
 MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
@@ -20,7 +23,7 @@ SPELLINGS = {
     "transcription": "transcript",
     "sentence": "transcript",
 }
-SCHEMES = ("file", *INSIDE)
+SCHEMES = ("file", *INSIDE, S3)
 
 
 class ManifestError(ValueError):
@@ -52,19 +55,28 @@ def facts_said(row: Mapping[Any, Any]) -> dict[str, str]:
     return said
 
 
-def read_manifest(root: Path, name: str, is_optional: bool = False) -> Manifest:
+def manifest_place(root: str, name: str) -> str:
+    """Where a name lies that counts from a folder or an object store's address."""
+    if os.path.isabs(name) or "://" in name:
+        return name
+    return f"{root}/{name}" if scheme_of(root) == S3 else str(Path(root) / name)
+
+
+def read_manifest(root: str | Path, name: str, is_optional: bool = False) -> Manifest:
     """A manifest below a folder, or at an absolute path; an optional one may be missing.
 
     With a column `uri` its rows are the sources. With a column `path`, which counts from the
     folder or is a uri, they say something of what the folder holds.
     Raises ManifestError naming the file, the row and what is wrong with it.
     """
-    path = root / name
-    if not path.exists():
+    path = manifest_place(str(root), name)
+    data = _read(path)
+    if data is None:
         if is_optional:
-            return Manifest(str(path), False, {})
+            return Manifest(path, False, {})
         raise ManifestError(f"manifest {path}: no such file; mend `scan.manifest`")
-    columns, rows = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    parse = _parquet if path.lower().endswith(".parquet") else _csv
+    columns, rows = parse(path, data)
     lists = "uri" in columns
     if not lists and "path" not in columns:
         raise ManifestError(
@@ -76,7 +88,7 @@ def read_manifest(root: Path, name: str, is_optional: bool = False) -> Manifest:
         key = row.get("uri" if lists else "path")
         if not key:
             continue
-        uri = _listed_uri(path, number, str(key)) if lists else _annotated_uri(root, str(key))
+        uri = _listed_uri(path, number, str(key)) if lists else manifest_place(str(root), str(key))
         facts = facts_said(row)
         if said.setdefault(uri, facts) != facts:
             raise ManifestError(
@@ -86,14 +98,30 @@ def read_manifest(root: Path, name: str, is_optional: bool = False) -> Manifest:
         first.setdefault(uri, number)
     if lists and not said:
         raise ManifestError(f"manifest {path}: no row has a uri; add the sources")
-    return Manifest(str(path), lists, said)
+    return Manifest(path, lists, said)
 
 
-def _csv(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+def _read(path: str) -> bytes | None:
+    """The bytes of a manifest, or None where there is none."""
+    try:
+        if scheme_of(path) != S3:
+            return Path(path).read_bytes()
+        folder, _, name = path.rpartition("/")
+        with ObjectStore(folder).open(name) as file:
+            return bytes(file.read())
+    except FileNotFoundError:
+        return None
+    except StoreError:
+        raise
+    except OSError as error:
+        raise ManifestError(f"manifest {path}: {error.strerror}; mend `scan.manifest`") from error
+
+
+def _csv(path: str, data: bytes) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
     """The columns and the rows with their line's number in a CSV file."""
     try:
         # Spreadsheets begin a UTF-8 file with a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = [(reader.line_num, row) for row in reader]
         return list(reader.fieldnames or ()), rows
@@ -101,14 +129,14 @@ def _csv(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
         raise ManifestError(f"manifest {path}: not CSV in UTF-8: {error}") from error
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+def _parquet(path: str, data: bytes) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
     """The columns and the rows with their number, from 1, in a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     known = {"uri", "path", *MANIFEST_COLUMNS, *SPELLINGS}
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
             names = [name for name in file.schema_arrow.names if name in known]
             rows = file.read(columns=names).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -117,11 +145,7 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]
     return names, enumerate(rows, 1)
 
 
-def _annotated_uri(root: Path, given: str) -> str:
-    return str(root / given) if scheme_of(given) == "file" else given
-
-
-def _listed_uri(path: Path, number: int, given: str) -> str:
+def _listed_uri(path: str, number: int, given: str) -> str:
     """The uri of a row in the one spelling that the catalog has of it."""
     scheme = scheme_of(given)
     if scheme in INSIDE:
@@ -130,7 +154,9 @@ def _listed_uri(path: Path, number: int, given: str) -> str:
             mend = f"{scheme}:///absolute/path#/name"
             raise ManifestError(f"manifest {path}: row {number}: uri {given!r}: give {mend}")
         return inside_uri(scheme, file, name)
-    if scheme not in SCHEMES:
+    if scheme == S3 and all(given.partition("://")[2].partition("/")[::2]):
+        return given
+    if scheme not in SCHEMES or scheme == S3:
         kinds = ", ".join(f"{known}://" for known in SCHEMES)
         raise ManifestError(
             f"manifest {path}: row {number}: uri {given!r}: only absolute paths, {kinds} are read"

@@ -12,8 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
 from tasks.licences import check_licences
+from tasks.objects import S3
 from tasks.pipeline import STAGES
 from tasks.scan import list_folder, manifest_path
+from tasks.source_uri import scheme_of
 
 TOP = ("name", *STAGES)
 
@@ -74,10 +76,12 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
 def _bound(recipe: Recipe, base: Path) -> Recipe:
     """The recipe with what follows from its name and place filled in."""
     scan = recipe.configs["scan"]
-    folder = (base / Path(scan.folder).expanduser()).resolve()
-    recipe = recipe.with_config("scan", folder=str(folder))
-    manifest = str(manifest_path(recipe.configs["scan"]))
-    recipe = recipe.with_config("snapshot", name=recipe.name, folder=str(folder), manifest=manifest)
+    folder = scan.folder.rstrip("/")
+    if scheme_of(folder) != S3:
+        folder = str((base / Path(scan.folder).expanduser()).resolve())
+    recipe = recipe.with_config("scan", folder=folder)
+    manifest = manifest_path(recipe.configs["scan"])
+    recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     licences = recipe.configs["snapshot"].licences
     for stage in ("fit_codec", "mix"):
         recipe = recipe.with_config(stage, licences=licences)

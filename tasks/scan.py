@@ -15,6 +15,7 @@ from tasks.container import local_path
 from tasks.globs import Globs
 from tasks.listing import (
     MEDIA_SUFFIXES,
+    bucket_rows,
     file_row,
     folder_rows,
     holds_sources,
@@ -22,7 +23,8 @@ from tasks.listing import (
     manifest_rows,
     sidecars_in,
 )
-from tasks.manifest import MANIFEST_COLUMNS, Manifest, read_manifest
+from tasks.manifest import MANIFEST_COLUMNS, Manifest, manifest_place, read_manifest
+from tasks.objects import S3
 from tasks.source_copy import SCHEME_OF_SUFFIX, contents_of, sha256_source, source_facts
 from tasks.source_uri import INSIDE, scheme_of, told, uri_of
 
@@ -50,6 +52,7 @@ LISTING = pa.schema(
         ("listed_in", pa.string()),
     ]
 )
+SEARCH = pa.schema([("manifest", pa.string()), ("lists", pa.bool_())])
 COLUMNS = ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS, "cues", "listed_in")
 
 
@@ -58,8 +61,8 @@ class ScanConfig:
     """Where the sources are.
 
     Attributes:
-        folder: the folder, searched with all its subfolders, or one tar; a relative one counts
-            from the recipe's own folder.
+        folder: the folder, searched with all its subfolders, or one tar, or `s3://bucket/prefix`;
+            a relative one counts from the recipe's own folder.
         manifest: CSV or Parquet with any of MANIFEST_COLUMNS. With a column `uri` its rows are the
             sources and no folder is searched; with a column `path` it says something of the
             folder's. A missing one is no error while it has its default name.
@@ -96,18 +99,24 @@ def _given(config: ScanConfig) -> dict[str, pa.Table]:
         manifest = read_manifest(_manifest_root(config), config.manifest, is_optional)
         rows, lists = _rows(config, manifest), manifest.lists
     rows.sort(key=lambda row: row["uri"])
-    search = pa.table({"manifest": [str(path)], "lists": [lists]})
-    return {"listing": pa.Table.from_pylist(rows, schema=LISTING), "search": search}
+    search = {"manifest": path, "lists": lists}
+    return {
+        "listing": pa.Table.from_pylist(rows, schema=LISTING),
+        "search": pa.Table.from_pylist([search], schema=SEARCH),
+    }
 
 
-def manifest_path(config: ScanConfig) -> Path:
+def manifest_path(config: ScanConfig) -> str:
     """Where the manifest lies: in the folder, beside it where it is a tar, or where it says."""
-    return _manifest_root(config) / config.manifest
+    return manifest_place(_manifest_root(config), config.manifest)
 
 
-def _manifest_root(config: ScanConfig) -> Path:
+def _manifest_root(config: ScanConfig) -> str:
+    if scheme_of(config.folder) == S3:
+        return config.folder.rstrip("/")
     root = Path(config.folder).resolve()
-    return root.parent if root.suffix.lower() in SCHEME_OF_SUFFIX and not root.is_dir() else root
+    is_file = root.suffix.lower() in SCHEME_OF_SUFFIX and not root.is_dir()
+    return str(root.parent if is_file else root)
 
 
 def _named_rows(config: ScanConfig) -> list[dict[str, Any]]:
@@ -126,11 +135,13 @@ def _rows(config: ScanConfig, manifest: Manifest) -> list[dict[str, Any]]:
                 "searched; leave out one of them"
             )
         return manifest_rows(manifest)
-    if not root.is_dir() and not holds_sources(root):
+    if scheme_of(config.folder) == S3:
+        rows, root = bucket_rows(_manifest_root(config), globs, manifest), config.folder
+    elif not root.is_dir() and not holds_sources(root):
         raise NotADirectoryError(f"source folder {root}: not a folder; mend `scan.folder`")
-    if uri_of(root) != str(root):
+    elif uri_of(root) != str(root):
         raise ValueError(f"source folder {uri_of(root)}: its name is not UTF-8; rename it")
-    if root.is_dir():
+    elif root.is_dir():
         rows = folder_rows(root, globs, manifest)
     else:
         rows = inside_rows(root, manifest.said, chooses=globs.chooses)

@@ -13,6 +13,7 @@ from storage.rejects import Rejected
 from tasks.arrow_index import arrow_contents
 from tasks.container import local_path
 from tasks.inside import Contents, Refusal, Slice
+from tasks.objects import S3, object_chunks, object_facts
 from tasks.source_uri import ARROW, TAR, name_of, scheme_of, split_inside, told
 from tasks.tar_index import tar_contents
 
@@ -57,9 +58,11 @@ def local_source(uri: str, folder: str | Path, source_id: str | None = None) -> 
 def source_facts(uri: str) -> tuple[int, int]:
     """Size in bytes and modification time in ns of a source that is no file of its own.
 
-    The time is that of the file it lies in. Raises Rejected: `missing`, `unreadable`,
-    `unsupported`, or as the file is damaged.
+    The time is the object's, or that of the file it lies in. Raises Rejected: `missing`,
+    `unreadable`, `unsupported`, or as the file is damaged.
     """
+    if scheme_of(uri) == S3:
+        return object_facts(uri)
     path, found = _found(uri)
     return found.size_bytes, os.stat(path).st_mtime_ns
 
@@ -69,6 +72,9 @@ def source_chunks(uri: str) -> Iterator[bytes]:
 
     Raises Rejected as `source_facts`, and `changed` where the bytes end early.
     """
+    if scheme_of(uri) == S3:
+        yield from object_chunks(uri)
+        return
     path, found = _found(uri)
     left = found.size_bytes
     with open(path, "rb") as stream:

@@ -5,9 +5,10 @@
 | `/films/a.mp4` | a file |
 | `file:///films/%FF.mp4` | a file whose path is not UTF-8 |
 | `tar:///films/a.tar#/talk.mp4` | a member of a tar |
+| `s3://films/talks/a b.mp4` | an object: bucket and key as they are |
 | `arrow:///set/data-00000-of-00001.arrow#/audio/7/talk.wav` | column, row and name in a dataset |
 
-Paths and fragments are percent-encoded.
+Paths and fragments are percent-encoded, keys are not.
 """
 
 import os

@@ -13,7 +13,7 @@ from storage.schema import TABLES
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.pipeline import ALL, BUILD, FILMS, STAGES
-from tasks.scan import LISTING
+from tasks.scan import LISTING, SEARCH
 from tests.conftest import Place
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
     with Catalog(Workspace.at(place(tmp_path_factory.mktemp("pipeline"))).make()) as opened:
         opened.connection.register("listing", LISTING.empty_table())
+        opened.connection.register("search", SEARCH.empty_table())
         yield opened
 
 
