@@ -9,13 +9,13 @@ import stat
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from storage.rejects import Rejected
 from tasks.arrow_index import dataset_files
 from tasks.container import local_path
 from tasks.globs import Globs
-from tasks.inside import Contents, Slice
+from tasks.inside import Contents, Refusal, Slice
 from tasks.manifest import MANIFEST_COLUMNS, Manifest, facts_said
 from tasks.objects import S3, facts_of_objects, objects_below, small_objects
 from tasks.sidecar import (
@@ -147,33 +147,40 @@ def inside_rows(
         scheme: how it is read; by its suffix where it is empty.
     """
     scheme = scheme or scheme_of_file(path)
+    # A dataset says itself which of its columns are media.
+    chooses = (lambda _name: True) if scheme == ARROW else chooses or _is_media
     try:
-        facts = path.stat()
+        mtime_ns = path.stat().st_mtime_ns
         contents = contents_of(scheme, str(path))
+        asked = only if only is not None else filter(chooses, contents.held)
+        with path.open("rb") as stream:
+            beside = _Beside(stream, contents) if scheme == TAR else None
+            rows = [
+                _inside_row(inside_uri(scheme, path, name), name, found, mtime_ns, beside)
+                for name in asked
+                if (found := contents.held.get(name)) is not None
+            ]
     except (OSError, Rejected):
         # Whoever hashes it says what is wrong with it.
         return [_container_row(path, said)] if only is None else []
-    rows = []
-    # A dataset says itself which of its columns are media.
-    chooses = (lambda _name: True) if scheme == ARROW else chooses or _is_media
-    asked = only if only is not None else filter(chooses, contents.held)
-    beside = _Beside(path, contents) if scheme == TAR else None
-    for name in asked:
-        if (found := contents.held.get(name)) is None:
-            continue
-        uri = inside_uri(scheme, path, name)
-        known = {**(said or {}), **said_of.get(uri, {})}
-        is_slice = isinstance(found, Slice)
-        if is_slice:
-            own = beside.said(name) if beside else found.said or {}
-            known = {**own, **known}
-        row = _row(uri, found.size_bytes if is_slice else NOT_A_FILE, facts.st_mtime_ns, known)
-        if beside and is_slice and not row["transcript"]:
-            row |= beside.transcript(name)
-        rows.append(row)
+    for row in rows:
+        given = {**(said or {}), **said_of.get(row["uri"], {})}
+        if given.get("transcript"):
+            row["cues"] = None
+        row |= given
     if contents.damage and only is None:
         rows.append(_container_row(path, said))
     return rows
+
+
+def _inside_row(
+    uri: str, name: str, found: Slice | Refusal, mtime_ns: int, beside: "_Beside | None"
+) -> Row:
+    """The row of one source inside a file, with what the file itself says of it."""
+    if isinstance(found, Refusal):
+        return _row(uri, NOT_A_FILE, mtime_ns, {})
+    row = _row(uri, found.size_bytes, mtime_ns, beside.said(name) if beside else found.said or {})
+    return row | beside.transcript(name) if beside and not row["transcript"] else row
 
 
 def _is_media(name: str) -> bool:
@@ -186,8 +193,8 @@ class _Beside:
     The key is a member's path up to the first dot of its name, as WebDataset has it.
     """
 
-    def __init__(self, path: Path, contents: Contents) -> None:
-        self._path, self._held = path, contents.held
+    def __init__(self, stream: BinaryIO, contents: Contents) -> None:
+        self._stream, self._held = stream, contents.held
         folders: dict[str, list[str]] = {}
         for name in contents.held:
             folder, _, last = name.rpartition("/")
@@ -215,13 +222,7 @@ class _Beside:
 
     def _read(self, name: str) -> bytes:
         found = self._held.get(name)
-        if not isinstance(found, Slice):
-            return b""
-        try:
-            with self._path.open("rb") as stream:
-                return found.read(stream, MAX_BYTES)
-        except OSError:
-            return b""
+        return found.read(self._stream, MAX_BYTES) if isinstance(found, Slice) else b""
 
 
 def _stems(name: str) -> list[str]:

@@ -136,7 +136,8 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
 
 def file_name(uri: str | None) -> str:
     """The file's name without its folders; a page that is passed on shows no machine's paths."""
-    return name_of(uri) if uri else ""
+    # A page holds UTF-8 only.
+    return name_of(uri).encode("utf-8", "backslashreplace").decode() if uri else ""
 
 
 COUNTS = """

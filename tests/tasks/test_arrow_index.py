@@ -19,7 +19,7 @@ from tasks.source_copy import local_source, source_chunks
 from tasks.source_uri import split_inside
 from tests.made_archives import write_dataset, write_splits
 
-CLIPS = [("/home/x/a b.wav", b"first" * 90), ("b.wav", b"second"), None, (None, b"third"),
+CLIPS = [("/elsewhere/a b.wav", b"first" * 90), ("b.wav", b"second"), None, (None, b"third"),
          ("gone.wav", None), ("e.wav", b"")]  # fmt: skip
 TEXTS = ["one", "two", "three", "four", None, "six"]
 FEATURES = {"audio": "Audio", "cover": "Image", "sentence": "Value", "license": "Value"}

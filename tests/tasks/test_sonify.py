@@ -21,7 +21,8 @@ from tasks import sonify as module
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
 from tasks.sonify import STAGE, SonifyConfig, Target, sonify, spoken_phonemes
-from tasks.source_uri import uri_of
+from tasks.source_uri import inside_uri, uri_of
+from tests.made_archives import write_tar
 from tests.made_media import even_times, write_media
 from tests.made_model import MOTION_DIM, VISUAL_DIM, made_checkpoint
 
@@ -144,6 +145,18 @@ def test_a_film_whose_name_is_not_utf_8_gets_its_soundtrack(
     odd.write_bytes(Path(film["_uri"]).read_bytes())
     row = make(root, film | {"_uri": uri_of(odd)})
     assert row["audio_ref"] == made["audio_ref"]
+
+
+def test_a_film_in_a_tar_gets_its_soundtrack_beside_the_same_picture(
+    root: Path, film: dict[str, Any], made: dict[str, Any]
+) -> None:
+    data = Path(film["_uri"]).read_bytes()
+    tar = write_tar(root / "scratch" / "films.tar", {"reels/my film.mp4": data})
+    uri = inside_uri("tar", tar, "reels/my film.mp4")
+    row = make(root, film | {"_uri": uri})
+    assert row["picture_untouched"]
+    assert packets(root / row["file_ref"]) == packets(Path(film["_uri"]))
+    assert Path(row["file_ref"]).name.startswith("my_film-")
 
 
 def test_the_sound_is_finite_and_under_its_peak(root: Path, made: dict[str, Any]) -> None:
