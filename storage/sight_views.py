@@ -1,7 +1,7 @@
 """The view over offsets: which sources are out of sync throughout."""
 
 from storage.columns import BOOL, DOUBLE, LONG, Column, View, view
-from storage.views import of
+from storage.view_columns import of
 
 C = Column
 
