@@ -28,7 +28,7 @@ demo: $(STAMP)  ## build, train, sonify and report on a small real corpus
 
 test: lint  ## lint, types, layers and tests; ARGS goes to pytest
 	@$(BIN)/python -m tasks.corpus --fetch || echo "make test: without the corpus the real-media tests skip"
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)  ## lint, format, types and layers
 	$(BIN)/ruff check .
