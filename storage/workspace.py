@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyarrow import NativeFile
 
 ADDRESSES = "workspace.json"
+SQLITE = "catalog.sqlite"
 DATA_SCHEMES = ("s3",)
 CATALOG_SCHEMES = ("postgresql", "postgres")
 SECRETS = re.compile(r"(postgres(?:ql)?://[^\s:/@]*):[^\s@]*(@)|([?&]password=)[^\s&]*")
@@ -73,11 +74,14 @@ class Workspace:
             _check_url("catalog", catalog_url, CATALOG_SCHEMES)
         root = state_folder(data_url) if data_url else Path(place).expanduser().resolve()
         known = _remembered(root)
+        if not known.get("catalog_url") and not (root / SQLITE).exists():
+            # No catalog was made yet: where it will be is still open.
+            known.pop("catalog_url", None)
         for field, given in (("data_url", data_url), ("catalog_url", without_secret(catalog_url))):
-            if known and given and given != known.get(field, ""):
+            if field in known and given and given != known[field]:
                 raise ValueError(
                     f"{root / ADDRESSES}: the workspace was made with {field}="
-                    f"{known.get(field) or 'a local one'}, not {given}; name another workspace"
+                    f"{known[field] or 'a local one'}, not {given}; name another workspace"
                 )
         return cls(
             root,
@@ -101,23 +105,20 @@ class Workspace:
             self.store.check()
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        if (self.data_url or self.catalog_url) and not (self.root / ADDRESSES).exists():
+        known = {"data_url": self.data_url, "catalog_url": without_secret(self.catalog_url)}
+        if any(known.values()) and known != _remembered(self.root):
             if self.catalog_url and self.catalog_path.exists():
                 raise ValueError(
                     f"workspace {self.root}: it has a catalog in SQLite; leave out --catalog, or "
                     "name another workspace"
                 )
-            known = {
-                "data_url": self.data_url,
-                "catalog_url": without_secret(self.catalog_url),
-            }
             write_atomically(self.root / ADDRESSES, json.dumps(known, indent=1).encode())
         return self
 
     @property
     def catalog_path(self) -> Path:
         """The SQLite file with the catalog's metadata."""
-        return self.root / "catalog.sqlite"
+        return self.root / SQLITE
 
     @property
     def tables_url(self) -> str:

@@ -1,6 +1,7 @@
 """Made shards for the catalog: rows of any table with defaults, and a stage that commits clips."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow as pa
 from storage.catalog import Catalog
 from storage.schema import TABLES
 from storage.stage import Output, ShardRef, ShardResult, ShardTarget, Stage, write_rows
-from storage.workspace import Workspace
+from storage.workspace import ADDRESSES, Workspace
 
 RUN_ID = "r-1"
 SOURCE_ID = "0" * 64
@@ -96,8 +97,11 @@ def other_machine(room: Workspace, folder: Path) -> Workspace:
     if not room.catalog_url:
         return room
     (folder / "scratch").mkdir(parents=True)
-    for name in ("tables", "blobs", "shards"):
-        (folder / name).symlink_to(room.root / name)
+    if room.data_url:
+        shutil.copy(room.root / ADDRESSES, folder)
+    else:
+        for name in ("tables", "blobs", "shards"):
+            (folder / name).symlink_to(room.root / name)
     return Workspace.at(folder, room.catalog_url)
 
 

@@ -186,3 +186,22 @@ def test_damaged_addresses_are_named(tmp_path: Path) -> None:
     (tmp_path / ADDRESSES).write_text("{")
     with pytest.raises(ValueError, match=rf"{ADDRESSES}: not JSON"):
         Workspace.at(tmp_path)
+
+
+def test_a_workspace_without_a_catalog_may_still_take_one_in_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ADDRESSES).write_text('{"data_url": "s3://films/archive", "catalog_url": ""}')
+    monkeypatch.setattr(ObjectStore, "check", lambda store: None)
+    made = Workspace.at(tmp_path, CATALOG_URL).make()
+    assert Workspace.at(tmp_path) == made
+    assert (made.data_url, made.catalog_url) == ("s3://films/archive", CATALOG_URL)
+
+
+def test_a_made_catalog_in_sqlite_keeps_a_workspace_in_a_store_from_postgresql(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ADDRESSES).write_text('{"data_url": "s3://films/archive", "catalog_url": ""}')
+    Workspace.at(tmp_path).catalog_path.touch()
+    with pytest.raises(ValueError, match=r"made with catalog_url=a local one, not postgresql"):
+        Workspace.at(tmp_path, CATALOG_URL)
