@@ -258,12 +258,13 @@ def test_two_worker_processes_give_the_batches_of_threads_and_resume_between_the
         "num_workers": 2,
         "multiprocessing_context": "spawn",
     }
-    for step in DataLoader(stream, **apart):
-        seen.append(step.batch["item_ids"])
-        stream.passed(step)
-        assert step.batch["latents"][0].dtype == torch.float16
-        if len(seen) == 5:
-            break
+    # To its end: workers that are ended while they read ahead may abort, and torch then raises
+    # wherever this process happens to be.
+    for number, step in enumerate(DataLoader(stream, **apart)):
+        if number < 5:
+            seen.append(step.batch["item_ids"])
+            stream.passed(step)
+            assert step.batch["latents"][0].dtype == torch.float16
     assert stream.state_dict()["position"] == 35
     resumed = TrainingStream(store, config, as_tensors)
     resumed.load_state_dict(stream.state_dict())
