@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.onnx_session import open_onnx
 from tasks.weights import locate
 
 SAMPLE_RATE_HZ = 16_000
@@ -61,14 +62,7 @@ class Dnsmos:
 @functools.cache
 def load_dnsmos() -> Dnsmos:
     """The network, loaded once per process; one thread, so scores do not depend on the machine."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    path = str(locate("dnsmos"))
-    return Dnsmos(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+    return Dnsmos(open_onnx(locate("dnsmos")))
 
 
 def windows_of(audio: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.onnx_session import open_onnx
 from tasks.weights import locate
 
 SAMPLE_RATE_HZ = 16_000
@@ -83,21 +84,13 @@ class Yamnet:
 @functools.cache
 def load_yamnet() -> Yamnet:
     """The network, loaded once per process; one thread, so scores do not depend on the machine."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     class_names = read_class_names(locate("yamnet_classes"))
     # The graph keeps its weights in a second file: both must lie on disk while the session opens.
     with TemporaryDirectory(prefix="yamnet-") as folder:
         with zipfile.ZipFile(locate("yamnet")) as archive:
             archive.extractall(folder)
         (graph,) = Path(folder).rglob("*.onnx")
-        session = onnxruntime.InferenceSession(
-            str(graph), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        session = open_onnx(graph)
     return Yamnet(session, class_names)
 
 

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
+
+from storage.rejects import Rejected
+from tasks.scan import ScanConfig, list_folder, scan_file
+from tasks.source_uri import split_inside
 
 
 def write_tar(path: Path, members: Mapping[str, bytes], **how: int) -> Path:
@@ -88,3 +93,16 @@ def write_splits(folder: Path, splits: Sequence[str]) -> Path:
     path = folder / "dataset_dict.json"
     path.write_text(json.dumps({"splits": list(splits)}))
     return path
+
+
+def listed(folder: Path, **fields: Any) -> dict[str, dict[str, Any]]:
+    """The listing by the place inside its archive, or by name."""
+    rows = list_folder(ScanConfig(folder=str(folder), **fields)).to_pylist()
+    return {split_inside(row["uri"])[1] or Path(row["uri"]).name: row for row in rows}
+
+
+def why(row: dict[str, Any]) -> Rejected:
+    """Why a listed source is not taken."""
+    with pytest.raises(Rejected) as caught:
+        scan_file(row)
+    return caught.value

@@ -11,13 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.ids import sha256_file
-from storage.rejects import Rejected
 from tasks.arrow_index import arrow_contents
 from tasks.inside import Slice
 from tasks.scan import ScanConfig, list_folder, scan_file
 from tasks.source_copy import local_source, source_chunks
-from tasks.source_uri import split_inside
-from tests.made_archives import write_dataset, write_splits
+from tests.made_archives import listed, why, write_dataset, write_splits
 
 CLIPS = [("/elsewhere/a b.wav", b"first" * 90), ("b.wav", b"second"), None, (None, b"third"),
          ("gone.wav", None), ("e.wav", b"")]  # fmt: skip
@@ -32,18 +30,6 @@ def columns() -> dict[str, list[Any]]:
         "sentence": list(TEXTS),
         "license": ["CC0-1.0"] * 6,
     }
-
-
-def listed(folder: Path, **fields: Any) -> dict[str, dict[str, Any]]:
-    """The listing by the place inside its Arrow file, or by path."""
-    rows = list_folder(ScanConfig(folder=str(folder), **fields)).to_pylist()
-    return {split_inside(row["uri"])[1] or Path(row["uri"]).name: row for row in rows}
-
-
-def why(row: dict[str, Any]) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        scan_file(row)
-    return caught.value
 
 
 def test_audio_cells_are_sources_with_what_the_text_columns_say(tmp_path: Path) -> None:

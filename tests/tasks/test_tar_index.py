@@ -4,7 +4,6 @@ import io
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,22 +16,10 @@ from tasks.scan import ScanConfig, list_folder, scan_file
 from tasks.source_copy import local_source, sha256_source, source_chunks, source_facts
 from tasks.source_uri import inside_uri, split_inside
 from tasks.tar_index import tar_contents
-from tests.made_archives import write_special, write_tar
+from tests.made_archives import listed, why, write_special, write_tar
 
 DATA = bytes(range(256)) * 9
 SRT = "1\n00:00:01,000 --> 00:00:02,000\nGrüße\n".encode()
-
-
-def listed(folder: Path, **fields: Any) -> dict[str, dict[str, Any]]:
-    """The listing by the name inside the tar, or by path."""
-    rows = list_folder(ScanConfig(folder=str(folder), **fields)).to_pylist()
-    return {split_inside(row["uri"])[1] or Path(row["uri"]).name: row for row in rows}
-
-
-def why(row: dict[str, Any]) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        scan_file(row)
-    return caught.value
 
 
 def test_media_members_are_sources_with_the_ids_of_their_bytes(tmp_path: Path) -> None:
