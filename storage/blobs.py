@@ -21,13 +21,13 @@ class Blobs:
 
     def put_bytes(self, data: bytes, suffix: str) -> str:
         """Stores bytes and returns their reference; the same bytes give the same reference."""
-        ref = _ref(hashlib.sha256(data).hexdigest(), suffix)
+        ref = ref_of(hashlib.sha256(data).hexdigest(), suffix)
         self._workspace.put(ref, data)
         return ref
 
     def put_file(self, path: Path, suffix: str) -> str:
         """Moves a file of the same disk into the store and returns its reference."""
-        ref = _ref(sha256_file(path), suffix)
+        ref = ref_of(sha256_file(path), suffix)
         workspace = self._workspace
         target = workspace.path(ref)
         is_new = not target.exists()
@@ -64,11 +64,12 @@ class Blobs:
 
 def hash_in(ref: str) -> str:
     """The sha256 that a blob reference names."""
-    folder, name = Path(ref).parts[-2:]
+    folder, name = ref.rsplit("/", 2)[-2:]
     return folder + name.split(".")[0]
 
 
-def _ref(digest: str, suffix: str) -> str:
+def ref_of(digest: str, suffix: str) -> str:
+    """The reference of a blob whose bytes have this sha256; raises ValueError for a bad suffix."""
     if not SUFFIX.fullmatch(suffix):
         raise ValueError(f"blob suffix {suffix!r}: give a short extension such as '.flac'")
     return f"blobs/{digest[:2]}/{digest[2:]}{suffix}"

@@ -71,6 +71,7 @@ FOREIGN_KEYS: tuple[ForeignKey, ...] = (
     _key("features.clip_id", "windows.clip_id", "mixtures.mix_id"),
     _key("mixtures.speech_clip_id", "windows.clip_id"),
     _key("mixtures.ambience_clip_id", "windows.clip_id"),
+    _key("mixtures.room_id", "rooms.room_id"),
     _key("datasets.codec_id", "codecs.codec_id", mend=RESTORE, is_frozen=True),
     _key("dataset_items.dataset_id", "datasets.dataset_id", mend=RESTORE),
     _key(
@@ -115,6 +116,7 @@ FILE_COLUMNS: tuple[FileColumn, ...] = (
     FileColumn("codecs", "ref", "blob"),
     FileColumn("mixtures", "mix_ref", "blob"),
     FileColumn("mixtures", "speech_ref", "blob"),
+    FileColumn("mixtures", "dry_ref", "blob"),
     FileColumn("mixtures", "ambience_ref", "blob"),
     FileColumn("datasets", "shard_refs", "training"),
     FileColumn("checkpoints", "ref", "checkpoint"),

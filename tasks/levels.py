@@ -1,72 +1,18 @@
-"""Levels of sound: loudness, true peak, signal-to-noise ratio, and the fades that hide an edit.
+"""Levels of sound: signal-to-noise ratio on speech frames, and the fades that hide an edit.
 
 Audio is float32 in [-1, 1], shape (C, T): C channels, T samples, with its rate beside it. Sums run
 in float64, so that a level does not depend on how long the sound is.
 """
 
-import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO_HZ, index
-
-if TYPE_CHECKING:
-    from pyloudnorm import Meter
+from models.timeline import index
 
 Audio = NDArray[np.float32]
-
-BLOCK_MS = 400
-HOP_MS = 100
-TRUE_PEAK_FACTOR = 4
-TRUE_PEAK_RATE_HZ = 192_000
-
-
-def loudness_lufs(audio: Audio, rate_hz: int) -> float | None:
-    """Integrated loudness in LUFS after ITU-R BS.1770-4, or None where all of it is gated.
-
-    Sound (C, T) shorter than one 400 ms block is repeated until it fills one. A last block that
-    is not whole is left out, as the recommendation says; pyloudnorm would count it as too quiet.
-    """
-    block, hop = index(BLOCK_MS / 1000, rate_hz), index(HOP_MS / 1000, rate_hz)
-    samples = audio.shape[1]
-    if samples == 0:
-        return None
-    if samples < block:
-        audio = np.tile(audio, -(-block // samples))[:, :block]
-    whole = block + (audio.shape[1] - block) // hop * hop
-    if not np.any(audio[:, :whole]):
-        return None
-    loudness = float(_meter(rate_hz).integrated_loudness(audio[:, :whole].T.astype(np.float64)))
-    return loudness if math.isfinite(loudness) else None
-
-
-@functools.cache
-def _meter(rate_hz: int) -> "Meter":
-    from pyloudnorm import Meter
-
-    # These filters are the recommendation's own at every rate, and agree with libav's meter within
-    # 0.01 LU; pyloudnorm's default K-weighting lies 0.04 LU off at 48 kHz and 0.12 at 16 kHz.
-    return Meter(rate_hz, "DeMan", block_size=BLOCK_MS / 1000)
-
-
-def true_peak_dbtp(audio: Audio, rate_hz: int = AUDIO_HZ) -> float | None:
-    """Largest peak of sound (C, T) between its samples in dBTP; None in digital silence.
-
-    Oversampled four times, and to 192 kHz where that is more, after ITU-R BS.1770-4 annex 2: at
-    16 kHz four times alone would miss up to 0.7 dB of a tone near the Nyquist frequency.
-    """
-    from scipy.signal import resample_poly
-
-    peak = float(np.max(np.abs(audio), initial=0.0))
-    if peak == 0.0:
-        return None
-    factor = max(TRUE_PEAK_FACTOR, math.ceil(TRUE_PEAK_RATE_HZ / rate_hz))
-    between = resample_poly(audio, factor, 1, axis=1)
-    return db(max(peak, float(np.max(np.abs(between)))))
 
 
 def db(ratio: float) -> float:
@@ -111,21 +57,9 @@ def energy(audio: Audio, mask: NDArray[np.bool_]) -> float:
     return float(np.sum(np.square(audio[:, mask], dtype=np.float64)))
 
 
-def snr_db(speech: Audio, ambience: Audio, mask: NDArray[np.bool_]) -> float:
-    """Energy of speech over energy of ambience on the masked samples, in dB.
-
-    Measured on the finished stems (C, T), so that whatever was done to them is in the figure.
-    Infinite where the ambience is silent under the mask, minus infinite where the speech is.
-    Raises ValueError where both are, or where the stems differ in shape.
-    """
-    if speech.shape != ambience.shape:
-        raise ValueError(f"stems differ in shape: {speech.shape} and {ambience.shape}")
-    spoken, around = energy(speech, mask), energy(ambience, mask)
-    if spoken == 0.0 and around == 0.0:
-        raise ValueError("both stems are silent under the mask; there is no ratio to measure")
-    if around == 0.0:
-        return math.inf
-    return 10.0 * math.log10(spoken / around) if spoken else -math.inf
+def power(audio: Audio, mask: NDArray[np.bool_]) -> float:
+    """Mean square of sound (C, T) over the samples of a mask (T,); zero for an empty one."""
+    return energy(audio, mask) / max(1, int(np.count_nonzero(mask)))
 
 
 def fade(audio: Audio, samples: int) -> Audio:
@@ -136,9 +70,9 @@ def fade(audio: Audio, samples: int) -> Audio:
     samples = min(samples, audio.shape[1] // 2)
     faded = audio.astype(np.float32, copy=True)
     if samples:
-        ramp = _ramp(samples) ** 2
-        faded[:, :samples] *= ramp
-        faded[:, -samples:] *= ramp[::-1]
+        rise = ramp(samples) ** 2
+        faded[:, :samples] *= rise
+        faded[:, -samples:] *= rise[::-1]
     return faded
 
 
@@ -148,13 +82,13 @@ def cross_fade(before: Audio, after: Audio) -> Audio:
     Right for sounds that are not correlated, such as two moments of one ambience; equal sounds
     would gain 3 dB in the middle.
     """
-    ramp = _ramp(before.shape[1])
-    passage: Audio = np.multiply(before, ramp[::-1], dtype=np.float32)
-    passage += np.multiply(after, ramp, dtype=np.float32)
+    rise = ramp(before.shape[1])
+    passage: Audio = np.multiply(before, rise[::-1], dtype=np.float32)
+    passage += np.multiply(after, rise, dtype=np.float32)
     return passage
 
 
-def _ramp(samples: int) -> NDArray[np.float32]:
+def ramp(samples: int) -> NDArray[np.float32]:
     """A quarter of a sine (T,) whose squares and mirrored squares sum to one."""
     return np.sin((np.arange(samples) + 0.5) * (math.pi / 2 / samples)).astype(np.float32)
 

@@ -20,7 +20,7 @@ from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stag
 from tasks.bandwidth import bandwidth_hz
 from tasks.clipping import clipping_ratio, dc_offset
 from tasks.dnsmos import Dnsmos, load_dnsmos
-from tasks.levels import loudness_lufs
+from tasks.loudness import loudness_lufs
 from tasks.media import read_audio
 from tasks.weights import fingerprint, locate
 from tasks.yamnet import (

@@ -7,34 +7,24 @@ quantised stems, so it equals them exactly.
 Audio is float32 in [-1, 1], shape (C, T): C channels, T samples.
 """
 
+import hashlib
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import count, index
 from storage.rejects import Rejected
-from tasks.levels import (
-    Audio,
-    active_mask,
-    db,
-    energy,
-    fade,
-    gain,
-    loop,
-    loudness_lufs,
-    pad_or_trim,
-    snr_db,
-    true_peak_dbtp,
-)
+from tasks.levels import Audio, db, gain, power
+from tasks.loudness import gated_lufs, hop_sums, true_peak_dbtp
 from tasks.media import FULL_SCALE, to_pcm16
 from tasks.mix_plan import Recipe, rounded
+from tasks.mix_sound import Stems, lay
 
 PEAK_MARGIN_DB = 0.01
+SETTLED_DB = 1e-4
+MAX_TURNS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +32,22 @@ class Measures:
     """What was measured on the stems as they are stored, not what was asked for.
 
     Attributes:
-        achieved_snr_db: speech over ambience on speech-active frames.
+        achieved_snr_db: mean power of the speech on its active frames over that of the ambience
+            there, or, where the ambience is silenced under the speech, over that of the rest; None
+            where there is no speech or no ambience.
+        achieved_difference_lu: loudness of the speech over that of the ambience; None likewise, and
+            where one of them is too quiet to have a loudness.
+        speech_lufs: loudness of the speech; None where there is none.
+        ambience_lufs: loudness of the ambience; None where there is none.
         loudness_lufs: loudness of the mix.
         true_peak_dbtp: true peak of the mix.
         sum_error: largest |mix - speech - ambience|, full scale being 1.
     """
 
-    achieved_snr_db: float
+    achieved_snr_db: float | None
+    achieved_difference_lu: float | None
+    speech_lufs: float | None
+    ambience_lufs: float | None
     loudness_lufs: float
     true_peak_dbtp: float
     sum_error: float
@@ -56,132 +55,156 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished mixture: float32 (C, T) on the grid of 16-bit samples, and its measures."""
+    """A finished mixture: float32 (C, T) on the grid of 16-bit samples, and its measures.
+
+    A stem that the regime leaves out is silent. `dry_stem` is the speech before room and devices
+    at the gain of the speech, and None where it has neither.
+    """
 
     mix: Audio
     speech_stem: Audio
     ambience_stem: Audio
+    dry_stem: Audio | None
     measures: Measures
+
+    def sha256(self) -> str:
+        """The hash of the 16-bit samples of mix, speech and ambience."""
+        digest = hashlib.sha256()
+        for audio in (self.mix, self.speech_stem, self.ambience_stem):
+            digest.update(np.ascontiguousarray(to_pcm16(audio)))
+        return digest.hexdigest()
 
 
 def render(
-    recipe: Recipe, speech: Audio, ambience: Audio, max_ambience_gain_db: float = 40.0
+    recipe: Recipe,
+    speech: Audio | None,
+    ambience: Audio | None,
+    response: Audio | None = None,
+    max_ambience_gain_db: float = 40.0,
 ) -> Rendered:
     """The mixture of a recipe, from its parents' sound (C, T) at the recipe's rate.
 
-    Both stems get the same fades. The ambience then gets the one gain that gives the requested SNR
-    on speech-active frames, and both get the one gain that gives the requested loudness, lowered
-    where the true peak would be too high.
+    The ambience gets the one gain that gives the requested SNR or loudness difference, and all
+    stems get the one gain that gives the requested loudness, lowered where the true peak would be
+    too high.
+
+    Args:
+        recipe: as `plan_recipe` makes it.
+        speech: the clip that the recipe names; None where it has no speech.
+        ambience: the clip that the recipe names; None where it has no ambience.
+        response: the room's impulse response (T,); None where the recipe has no room.
+        max_ambience_gain_db: ambience that needs more is rejected.
 
     Raises Rejected("no_speech") where no frame is active, and Rejected("level_off") where a parent
     is silent where it is needed or the ambience needs more gain than allowed.
     """
-    rate_hz = recipe["rate_hz"]
-    samples = count(recipe["duration_s"], rate_hz)
-    edge = index(recipe["fade_ms"] / 1000, rate_hz)
-    mask = active_mask(recipe["speech"]["spans_s"], samples, rate_hz, recipe["frame_ms"])
-    if not mask.any():
-        raise Rejected("no_speech", f"clip {recipe['speech']['clip_id']}: no speech-active frame")
-    voice = pad_or_trim(speech, samples)
-    if recipe["speech"]["colour"] is not None:
-        voice = coloured(voice, rate_hz, recipe["speech"]["colour"])
-    voice = fade(voice, edge)
-    bed = fade(ambience_bed(recipe, ambience, samples, edge), edge)
-    bed *= np.float32(_ambience_gain(recipe, voice, bed, mask, max_ambience_gain_db))
-    return _mastered(recipe, voice, bed, mask)
-
-
-def ambience_bed(recipe: Recipe, ambience: Audio, samples: int, overlap: int) -> Audio:
-    """The ambience (C, samples) as the recipe lays it: from its offset, or repeated."""
-    placed, rate_hz = recipe["ambience"], recipe["rate_hz"]
-    if placed["loop_s"] is not None:
-        return loop(ambience, index(placed["loop_s"], rate_hz), samples, overlap)
-    first = index(placed["offset_s"], rate_hz)
-    return pad_or_trim(ambience[:, first : first + samples], samples)
-
-
-def coloured(audio: Audio, rate_hz: int, bands: Sequence[dict[str, Any]]) -> Audio:
-    """Sound (C, T) through the seven-band equaliser of audiomentations with the given bands.
-
-    Its parameters are set and frozen: it draws nothing, so no global generator is touched.
-    """
-    from audiomentations import SevenBandParametricEQ
-
-    equaliser = SevenBandParametricEQ(p=1.0)
-    filters = (
-        equaliser.low_shelf_filter,
-        *equaliser.peaking_filters,
-        equaliser.high_shelf_filter,
-    )
-    for one, band in zip(filters, bands, strict=True):
-        one.parameters = {
-            "should_apply": True,
-            "center_freq": band["centre_hz"],
-            "gain_db": band["gain_db"],
-            "q_factor": band["q"],
-        }
-        one.freeze_parameters()
-    equaliser.parameters.update(should_apply=True)  # pyright: ignore[reportArgumentType]
-    equaliser.freeze_parameters()
-    return equaliser(np.ascontiguousarray(audio, dtype=np.float32), rate_hz)
-
-
-def _ambience_gain(
-    recipe: Recipe, voice: Audio, bed: Audio, mask: NDArray[np.bool_], max_gain_db: float
-) -> float:
-    spoken, around = energy(voice, mask), energy(bed, mask)
-    pair = f"{recipe['speech']['clip_id']} over {recipe['ambience']['clip_id']}"
-    if spoken == 0.0 or around == 0.0:
-        silent = "speech" if spoken == 0.0 else "ambience"
-        raise Rejected("level_off", f"{pair}: the {silent} is silent where there is speech")
-    factor = math.sqrt(spoken / around) / gain(recipe["requested_snr_db"])
-    if db(factor) > max_gain_db:
+    stems = lay(recipe, speech, ambience, response)
+    level_db, ambience_db = _gains_db(recipe, stems)
+    if recipe["speech"] and recipe["ambience"] and ambience_db > max_ambience_gain_db:
         raise Rejected(
             "level_off",
-            f"{pair}: the ambience would need {db(factor):.1f} dB of gain, more than "
-            f"max_ambience_gain_db={max_gain_db:g}",
-            {"gain_db": db(factor)},
+            f"{named(recipe)}: the ambience would need {ambience_db:.1f} dB of gain, more than "
+            f"max_ambience_gain_db={max_ambience_gain_db:g}",
+            {"gain_db": ambience_db},
         )
-    return factor
-
-
-def _mastered(recipe: Recipe, voice: Audio, bed: Audio, mask: NDArray[np.bool_]) -> Rendered:
-    master, rate_hz = recipe["master"], recipe["rate_hz"]
-    loudness = loudness_lufs(voice + bed, rate_hz)
-    if loudness is None:
-        raise Rejected("level_off", f"clip {recipe['speech']['clip_id']}: the mix is silent")
-    level_db = master["loudness_lufs"] - loudness
-    rendered = _at_level(voice, bed, level_db, mask, rate_hz)
+    rendered = _at_levels(recipe, stems, level_db, ambience_db)
     # A stem may peak above the mix where the other cancels it, and must not clip either.
-    stems = np.abs(rendered.speech_stem).max(), np.abs(rendered.ambience_stem).max()
-    peak_db = max(rendered.measures.true_peak_dbtp, db(float(max(stems))))
-    if peak_db > master["true_peak_dbtp"]:
-        # Quantising moves a peak by less than the margin, so once is enough.
-        level_db -= peak_db - master["true_peak_dbtp"] + PEAK_MARGIN_DB
-        rendered = _at_level(voice, bed, level_db, mask, rate_hz)
-    return rendered
+    heard = (rendered.speech_stem, rendered.ambience_stem, rendered.dry_stem)
+    highest = max(float(np.abs(stem).max()) for stem in heard if stem is not None)
+    peak_db = max(rendered.measures.true_peak_dbtp, db(highest))
+    over_db = peak_db - recipe["master"]["true_peak_dbtp"]
+    if over_db <= 0:
+        return rendered
+    # Quantising moves a peak by less than the margin, so once is enough.
+    return _at_levels(recipe, stems, level_db - over_db - PEAK_MARGIN_DB, ambience_db)
 
 
-def _at_level(
-    voice: Audio, bed: Audio, level_db: float, mask: NDArray[np.bool_], rate_hz: int
-) -> Rendered:
-    """The stems with one gain, quantised, summed and measured."""
-    speech_stem, ambience_stem = _quantised(voice, level_db), _quantised(bed, level_db)
-    mix: Audio = np.add(speech_stem, ambience_stem)
-    loudness, peak_db = loudness_lufs(mix, rate_hz), true_peak_dbtp(mix, rate_hz)
+def named(recipe: Recipe) -> str:
+    """The parents of a recipe, for messages."""
+    clips = [recipe[parent]["clip_id"] for parent in ("speech", "ambience") if recipe[parent]]
+    return " over ".join(clips)
+
+
+def _gains_db(recipe: Recipe, stems: Stems) -> tuple[float, float]:
+    """The gain of all stems, and that of the ambience before it, in dB.
+
+    Both follow from K-weighted sums that are taken once. What is under -70 LUFS does not count in
+    a loudness, so that a gain may change it by more than itself: the gains are settled in turns.
+    """
+    asked, rate_hz = recipe["requested"], recipe["rate_hz"]
+    spoken, around = power(stems.voice, stems.spoken), power(stems.bed, stems.around)
+    is_pair = recipe["speech"] is not None and recipe["ambience"] is not None
+    if is_pair and (spoken == 0.0 or around == 0.0):
+        silent = "speech" if spoken == 0.0 else "ambience"
+        raise Rejected("level_off", f"{named(recipe)}: the {silent} is silent where it is needed")
+    ambience_db = 0.0
+    if asked["snr_db"] is not None:
+        ambience_db = db(math.sqrt(spoken / around)) - asked["snr_db"]
+    sums = hop_sums(stems.voice, stems.bed, rate_hz)
+    level_db = 0.0
+    for _ in range(MAX_TURNS):
+        voice_lufs, bed_lufs, mix_lufs = _loudness(sums, level_db, ambience_db, rate_hz)
+        if mix_lufs is None:
+            mix_lufs = -70.0  # lift it until it can be heard by the meter
+            if float(sums.max(initial=0.0)) == 0.0:
+                raise Rejected("level_off", f"{named(recipe)}: the mix is silent")
+        off_db = recipe["master"]["loudness_lufs"] - mix_lufs
+        level_db += off_db
+        apart_db = 0.0
+        if asked["loudness_difference_lu"] is not None:
+            lowest = -70.0
+            apart_db = (voice_lufs or lowest) - (bed_lufs or lowest)
+            apart_db -= asked["loudness_difference_lu"]
+            ambience_db += apart_db
+        if max(abs(off_db), abs(apart_db)) < SETTLED_DB:
+            break
+    return level_db, ambience_db
+
+
+def _loudness(
+    sums: NDArray[np.float64], level_db: float, ambience_db: float, rate_hz: int
+) -> tuple[float | None, float | None, float | None]:
+    """Loudness of speech, ambience and mix in LUFS at gains, from the sums of `hop_sums`."""
+    voice, bed = gain(level_db), gain(level_db + ambience_db)
+    mixed = voice**2 * sums[0] + 2 * voice * bed * sums[2] + bed**2 * sums[1]
+    levels = (voice**2 * sums[0], bed**2 * sums[1], mixed)
+    voice_lufs, bed_lufs, mix_lufs = (gated_lufs(level, rate_hz) for level in levels)
+    return voice_lufs, bed_lufs, mix_lufs
+
+
+def _at_levels(recipe: Recipe, stems: Stems, level_db: float, ambience_db: float) -> Rendered:
+    """The stems at their gains, quantised, summed and measured."""
+    rate_hz = recipe["rate_hz"]
+    voice, bed = _quantised(stems.voice, level_db), _quantised(stems.bed, level_db + ambience_db)
+    mix: Audio = np.add(voice, bed)
+    voice_lufs, bed_lufs, mix_lufs = _loudness(hop_sums(voice, bed, rate_hz), 0.0, 0.0, rate_hz)
+    peak_db = true_peak_dbtp(mix, rate_hz)
+    spoken, around = power(voice, stems.spoken), power(bed, stems.around)
     measures = Measures(
-        achieved_snr_db=rounded(snr_db(speech_stem, ambience_stem, mask)),
-        loudness_lufs=rounded(-math.inf if loudness is None else loudness),
+        achieved_snr_db=rounded(10.0 * math.log10(spoken / around)) if spoken and around else None,
+        achieved_difference_lu=_maybe(
+            None if voice_lufs is None or bed_lufs is None else voice_lufs - bed_lufs
+        ),
+        speech_lufs=_maybe(voice_lufs),
+        ambience_lufs=_maybe(bed_lufs),
+        loudness_lufs=rounded(-math.inf if mix_lufs is None else mix_lufs),
         true_peak_dbtp=rounded(-math.inf if peak_db is None else peak_db),
-        sum_error=float(np.max(np.abs(mix - speech_stem - ambience_stem))),
+        sum_error=float(np.max(np.abs(mix - voice - bed))),
     )
-    return Rendered(mix, speech_stem, ambience_stem, measures)
+    dry = None if stems.dry is None else _quantised(stems.dry, level_db)
+    return Rendered(mix, voice, bed, dry, measures)
+
+
+def _maybe(level: float | None) -> float | None:
+    return None if level is None else rounded(level)
 
 
 def _quantised(audio: Audio, level_db: float) -> Audio:
     """Sound (C, T) at a level, on the grid of 16-bit samples but not cut to their range."""
     steps: Audio = np.multiply(audio, gain(level_db) * FULL_SCALE, dtype=np.float32)
-    return np.rint(steps) * np.float32(1 / FULL_SCALE)
+    np.rint(steps, out=steps)
+    steps *= np.float32(1 / FULL_SCALE)
+    return steps
 
 
 def flac_bytes(audio: Audio, rate_hz: int) -> bytes:

@@ -21,7 +21,7 @@ from storage.workspace import Workspace
 from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
 from tasks.espeak import speak
-from tasks.levels import loudness_lufs, true_peak_dbtp
+from tasks.loudness import loudness_lufs, true_peak_dbtp
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.sandbox import Limits, run_limited
 from tasks.script import script_words
