@@ -159,7 +159,7 @@ def true_peak_dbtp(audio: Audio, rate_hz: int = AUDIO_HZ) -> float | None:
 
 @functools.cache
 def _interpolation(factor: int) -> Audio:
-    """Taps (factor - 1, 2 * HALF_TAPS) of the points between two samples: a Kaiser-windowed sinc."""
+    """Taps (factor - 1, 2 * HALF_TAPS) of the points between samples: a Kaiser-windowed sinc."""
     between = np.arange(1, factor) / factor
     places = np.arange(-HALF_TAPS + 1, HALF_TAPS + 1)[None] - between[:, None]
     window = np.i0(5.0 * np.sqrt(1.0 - (places / HALF_TAPS) ** 2)) / np.i0(5.0)

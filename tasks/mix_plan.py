@@ -9,26 +9,22 @@ thing that is drawn has places of its own in that row, so that one changed setti
 else.
 """
 
-import hashlib
 import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from models.timeline import AUDIO_HZ
 from storage.blobs import hash_in
-from storage.ids import canonical_json
+from tasks.draws import even_draws, rounded
 from tasks.mix_devices import DEFAULT_DEVICES, DEVICE_DRAWS, draw_devices
 from tasks.mix_regimes import REGIMES, WEIGHTS, Regime, drawn_name
 
 Recipe = dict[str, Any]
 
 RECIPE_VERSION = 2
-DIGITS = 6
 # Both the 10 fps and the 25 fps grid have a frame every 0.2 s: what starts and loops on this grid
 # keeps its picture exactly under its sound.
 GRID_S = 0.2
@@ -197,7 +193,7 @@ class _Draft:
 
 def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     key = (item["speech_clip_id"], item["ambience_clip_id"], item["take"])
-    draws = even_draws("mix", config.seed, *key)
+    draws = even_draws(DRAWS, "mix", config.seed, *key)
     regime = REGIMES[drawn_name(draws[REGIME], config.regimes)]
     mode = drawn_name(draws[MODE], config.modes) if regime.level else "add"
     speech_s = rounded(item["speech_end_s"] - item["speech_start_s"])
@@ -215,36 +211,6 @@ def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     if duration_s - speech_s < MIN_AROUND_INSERT_S:
         mode = "add"
     return _Draft(item, config, draws, regime, mode, speech_s, available_s, duration_s, at_s)
-
-
-def even_draws(*key: Any) -> list[float]:
-    """The row of numbers in [0, 1) of a key: the same on every machine, in any order."""
-    digest = hashlib.sha256(canonical_json(key).encode()).digest()
-    words = int.from_bytes(digest[8:16], "big"), int.from_bytes(digest[:8], "big")
-    return _generator_of(words).random(DRAWS).tolist()
-
-
-def _generator_of(key: tuple[int, int]) -> np.random.Generator:
-    """A Philox generator of a key of 128 bits at its start, low word first.
-
-    Making one takes three times as long as setting the key of one that is there, which a thread
-    keeps for itself.
-    """
-    if not hasattr(_kept, "generator"):
-        _kept.generator = np.random.Generator(np.random.Philox(key=0))
-        _kept.state = _kept.generator.bit_generator.state
-    _kept.state["state"]["key"][:] = key
-    _kept.generator.bit_generator.state = _kept.state
-    return _kept.generator
-
-
-_kept = threading.local()
-
-
-def rounded(value: float) -> float:
-    """A number with the six digits that recipes and measures keep."""
-    # Adding zero turns -0.0 into 0.0, which is another text in JSON.
-    return round(float(value), DIGITS) + 0.0
 
 
 def _between(uniform: float, limits: tuple[float, float]) -> float:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.rejects import Rejected
+from tasks.draws import rounded
 from tasks.levels import Audio, db, gain, power
 from tasks.loudness import gated_lufs, hop_sums, true_peak_dbtp
 from tasks.media import FULL_SCALE, to_pcm16
-from tasks.mix_plan import Recipe, rounded
+from tasks.mix_plan import Recipe
 from tasks.mix_sound import Stems, lay
 
 PEAK_MARGIN_DB = 0.01

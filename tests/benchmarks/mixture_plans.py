@@ -119,12 +119,14 @@ def main() -> None:
     options = parser.parse_args()
     takes = 2
     config = MixConfig(mixtures_per_clip=takes, language_balance=0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        with Catalog(Workspace(Path(folder)).make()) as catalog:
-            add_rows(catalog, made_rows(options.recipes // takes, options.recipes // 20))
-            for _ in range(options.repeats):
-                planned = timed_plan(catalog, config)
-            report(catalog, config, planned)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Catalog(Workspace(Path(folder)).make()) as catalog,
+    ):
+        add_rows(catalog, made_rows(options.recipes // takes, options.recipes // 20))
+        for _ in range(options.repeats):
+            planned = timed_plan(catalog, config)
+        report(catalog, config, planned)
 
 
 def timed_plan(catalog: Catalog, config: MixConfig) -> list[dict[str, Any]]:

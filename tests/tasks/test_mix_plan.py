@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.ids import canonical_json, mix_id
-from tasks.mix_plan import MixConfig, even_draws, plan_recipe
+from tasks.draws import even_draws, keyed_generator
+from tasks.mix_plan import MixConfig, plan_recipe
 from tasks.mix_regimes import REGIMES
 from tests.made_mixtures import item, only
 
@@ -81,11 +82,12 @@ def test_another_seed_take_or_parent_gives_another_recipe_and_a_moved_file_does_
 
 def test_draws_are_the_same_in_any_order_and_for_any_thread():
     keys = range(40)
-    known = [even_draws("x", key) for key in keys]
+    known = [even_draws(7, "x", key) for key in keys]
     assert len(set(map(tuple, known))) == 40
     with ThreadPoolExecutor(4) as pool:
-        backwards = list(pool.map(lambda key: even_draws("x", key), reversed(keys)))
+        backwards = list(pool.map(lambda key: even_draws(7, "x", key), reversed(keys)))
     assert backwards[::-1] == known
+    assert known[3] == keyed_generator("x", 3).random(7).tolist()
 
 
 def test_one_changed_setting_moves_nothing_else():
