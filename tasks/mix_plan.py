@@ -157,7 +157,7 @@ def plan_recipe(item: dict[str, Any], config: MixConfig) -> Recipe:
         "mode": draft.mode,
         "regime": regime.name,
         "seed": config.seed,
-        "take": item["take"],
+        "drawn_for": f"{item['speech_clip_id']}:{item['take']}",
         "rate_hz": config.rate_hz,
         "duration_s": draft.duration_s,
         "requested": {
@@ -204,7 +204,8 @@ def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     is_full = mode == "insert" or draws[LENGTH] < config.full_length_share
     duration_s, at_s = speech_s, 0.0
     if not regime.has_speech:
-        duration_s = max(longest_s, GRID_S)
+        wanted_s = longest_s if is_full else min(longest_s, _steps(speech_s) * GRID_S)
+        duration_s = rounded(max(wanted_s, GRID_S))
     elif regime.has_ambience and is_full and not hidden and longest_s > speech_s:
         starts = _steps(longest_s - speech_s) + 1
         duration_s, at_s = longest_s, rounded(int(draws[START] * starts) * GRID_S)

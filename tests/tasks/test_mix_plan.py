@@ -80,6 +80,12 @@ def test_another_seed_take_or_parent_gives_another_recipe_and_a_moved_file_does_
     assert mix_id(plan_recipe(item(split="test"), plain)) == known
 
 
+def test_two_items_never_share_a_mixture_even_of_one_ambience_alone():
+    config = only("ambience_only", full_length_share=1.0)
+    items = [item(speech_clip_id=f"speech{n}", ambience_end_s=4.0) for n in range(5)]
+    assert len({mix_id(plan_recipe(one, config)) for one in items}) == 5
+
+
 def test_draws_are_the_same_in_any_order_and_for_any_thread():
     keys = range(40)
     known = [even_draws(7, "x", key) for key in keys]
