@@ -1,48 +1,18 @@
 import math
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
-from av.error import BlockingIOError, EOFError
-from av.filter import Graph
 from pyloudnorm import Meter
 
 from tasks.levels import fade, gain
 from tasks.loudness import gated_lufs, hop_sums, loudness_lufs, true_peak_dbtp
+from tests.made_meter import ebur128
 
 
 def sine(frequency_hz, level_dbfs, seconds=3.0, rate_hz=16_000, phase=0.0):
     times = np.arange(round(seconds * rate_hz)) / rate_hz
     wave = np.sin(2 * math.pi * frequency_hz * times + phase)
     return (gain(level_dbfs) * wave).astype(np.float32)[None]
-
-
-def ebur128(audio, rate_hz):
-    """Integrated loudness and true peak by libav's meter, which shares nothing with ours."""
-    graph = Graph()
-    source = graph.add_abuffer(
-        format="flt", sample_rate=rate_hz, layout="mono", time_base=Fraction(1, rate_hz)
-    )
-    meter = graph.add("ebur128", "peak=true:metadata=1:framelog=quiet")
-    sink = graph.add("abuffersink")
-    source.link_to(meter)
-    meter.link_to(sink)
-    graph.configure()
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="flt", layout="mono")
-    frame.sample_rate, frame.pts = rate_hz, 0
-    graph.push(frame)
-    graph.push(None)
-    told: dict[str, float] = {}
-    while True:
-        try:
-            frame = graph.pull()
-        except (BlockingIOError, EOFError):
-            break
-        assert isinstance(frame, av.AudioFrame)
-        # A last frame shorter than 100 ms has no measures.
-        told |= {key: float(value) for key, value in frame.metadata.items()}
-    return told["lavfi.r128.I"], 20 * math.log10(told["lavfi.r128.true_peaks_ch0"])
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
