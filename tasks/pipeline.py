@@ -16,6 +16,7 @@ from tasks import (
     phonemize,
     probe,
     relate,
+    rooms,
     scan,
     snapshot,
     sonify,
@@ -39,7 +40,13 @@ LABELS: tuple[Stage, ...] = (
     split.STAGE,
     label.STAGE,
 )
-DATASET: tuple[Stage, ...] = (encode.FIT_STAGE, mix.STAGE, encode.STAGE, snapshot.STAGE)
+DATASET: tuple[Stage, ...] = (
+    encode.FIT_STAGE,
+    rooms.STAGE,
+    mix.STAGE,
+    encode.STAGE,
+    snapshot.STAGE,
+)
 BUILD: tuple[Stage, ...] = (*INGEST, *LABELS, *DATASET)
 TRAIN: tuple[Stage, ...] = (train.STAGE,)
 EVALUATE: tuple[Stage, ...] = (evaluate.STAGE,)
