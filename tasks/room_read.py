@@ -8,6 +8,7 @@ import soxr
 
 from models.timeline import AUDIO48_HZ
 from storage.rejects import Rejected
+from tasks.container import first_bytes
 
 RATES_HZ = (8_000, 768_000)
 LONGEST_S = 60.0
@@ -16,10 +17,11 @@ LONGEST_S = 60.0
 def read_response(path: str, target: str) -> dict[str, Any]:
     """Writes the first channel at 48 kHz to `target` as raw float32; returns its samples.
 
-    What comes after `LONGEST_S` is left out. Raises Rejected: `not_media` for no sound file that
-    libsndfile knows, `damaged` where it breaks off or holds what is no number, `unsupported` for
-    another rate than `RATES_HZ` span.
+    What comes after `LONGEST_S` is left out. Raises Rejected: `unreadable` where it cannot be
+    opened, `not_media` for no sound file that libsndfile knows, `damaged` where it breaks off or
+    holds what is no number, `unsupported` for another rate than `RATES_HZ` span.
     """
+    first_bytes(path)
     try:
         stream = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
