@@ -22,6 +22,7 @@ from tasks.decode_faces import Faces
 from tasks.face_networks import Detector
 from tasks.media import FrameWriter
 from tasks.scaler import Scaler
+from tasks.scenes import HEIGHT, THUMBNAILS, TRANSNET, WIDTH, ThumbnailWriter
 
 MICROSECOND = Fraction(1, 1_000_000)
 
@@ -42,6 +43,10 @@ class Picture:
         aspect = float(stream.sample_aspect_ratio or 1)
         side = max(config.visual_px, config.motion_px)
         self._square = Scaler(side, aspect, "bgr24", "square")
+        self._whole = Scaler(2 * WIDTH, aspect, "rgb24", "whole")
+        self._thumbnails: ThumbnailWriter | None = None
+        if config.scene_detector == TRANSNET:
+            self._thumbnails = ThumbnailWriter(folder / THUMBNAILS)
         colour = FrameWriter(folder / "frames10.parquet")
         gray = FrameWriter(folder / "frames25.parquet")
         self._grids = (
@@ -65,7 +70,7 @@ class Picture:
         if start_us <= self._newest_us:
             return
         self.end_us = start_us + length_us
-        scaled = Scaled(frame, self._square, self._config.motion_px)
+        scaled = Scaled(frame, self._square, self._whole, self._config.motion_px)
         for grid in self._grids:
             grid.show(start_us, scaled)
         if self._faces is not None:
@@ -79,11 +84,17 @@ class Picture:
         if self._faces is not None:
             self._face_grid.finish(duration_s)
         self._look_for_a_cut()
+        if self._thumbnails is not None:
+            self._thumbnails.close()
         return first, second
 
     def _look_for_a_cut(self) -> None:
         """Looks at the newest picture, unless no grid showed it, as every second one at 50 fps."""
-        if self._newest is not None and self._newest.was_shown:
+        if self._newest is None or not self._newest.was_shown:
+            return
+        if self._thumbnails is not None:
+            self._thumbnails.add(self._newest_us, self._newest.thumbnail())
+        else:
             self.cuts_s += self._cuts.look(self._newest_us, self._newest.small)
 
     @property
@@ -102,10 +113,11 @@ class Picture:
 class Scaled:
     """A frame that is scaled when a grid first shows it, and once."""
 
-    def __init__(self, frame: av.VideoFrame, scaler: Scaler, motion_px: int) -> None:
+    def __init__(self, frame: av.VideoFrame, square: Scaler, whole: Scaler, motion_px: int) -> None:
         """Holds the frame as it was decoded."""
         self._frame = frame
-        self._scaler = scaler
+        self._square = square
+        self._whole = whole
         self._motion_px = motion_px
         self.was_shown = False
 
@@ -113,12 +125,17 @@ class Scaled:
     def large(self) -> np.ndarray:
         """The square in the larger of both sizes, uint8 BGR."""
         self.was_shown = True
-        return self._scaler.of(self._frame)
+        return self._square.of(self._frame)
 
     @cached_property
     def small(self) -> np.ndarray:
         """The square in the size of the 25 fps grid, uint8 BGR."""
         return _resized(self.large, self._motion_px)
+
+    def thumbnail(self) -> np.ndarray:
+        """All of the frame, stretched to the shape that TransNetV2 takes, uint8 RGB."""
+        whole = self._whole.of(self._frame)
+        return cv2.resize(whole, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 class Cuts:
