@@ -82,9 +82,10 @@ class TransNet(nn.Module):
             x = stage(x)  # (B, T, H, W, C)
             means.append(x.mean((2, 3)))
         features = self.similarity_projection(torch.cat(means, 2))
+        colours = colour_histograms(frames_uint8).to(x.dtype)
         compared = self.config.compared
         heads = (
-            F.relu(self.histogram(neighbours(colour_histograms(frames_uint8), compared))),
+            F.relu(self.histogram(neighbours(colours, compared))),
             F.relu(self.similarity(neighbours(F.normalize(features, dim=2), compared))),
             x.flatten(2),
         )

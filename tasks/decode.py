@@ -63,7 +63,7 @@ class DecodeConfig:
     """The detector must be this sure of a face."""
     scene_detector: Literal["content", "transnetv2"] = "content"
     """What finds cuts: PySceneDetect's ContentDetector, or the network TransNetV2, which finds slow
-    transitions too and costs ten times what the rest of the pass does."""
+    transitions too and costs five times what the rest of the pass does."""
     scene_threshold: Annotated[float, Field(gt=0)] = 27.0
     """Change between two frames that makes a cut for the content detector."""
     transition_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
