@@ -1,7 +1,8 @@
 """Decodes a source once: everything that later stages see and hear comes from this pass.
 
 The pass itself runs in the sandbox (`tasks/decode_pass.py`). Here stand its configuration, the
-checks that the file is still the one that was listed, and the move of its output into blobs.
+checks that the file is still the one that was listed, and the move of its output into blobs. Cuts
+by TransNetV2 are found here too, so that the sandbox loads no torch.
 """
 
 import dataclasses

@@ -70,7 +70,7 @@ class Picture:
         if start_us <= self._newest_us:
             return
         self.end_us = start_us + length_us
-        scaled = Scaled(frame, self._square, self._whole, self._config.motion_px)
+        scaled = Scaled(frame, self._square, self._config.motion_px)
         for grid in self._grids:
             grid.show(start_us, scaled)
         if self._faces is not None:
@@ -93,7 +93,7 @@ class Picture:
         if self._newest is None or not self._newest.was_shown:
             return
         if self._thumbnails is not None:
-            self._thumbnails.add(self._newest_us, self._newest.thumbnail())
+            self._thumbnails.add(self._newest_us, self._newest.thumbnail(self._whole))
         else:
             self.cuts_s += self._cuts.look(self._newest_us, self._newest.small)
 
@@ -113,11 +113,10 @@ class Picture:
 class Scaled:
     """A frame that is scaled when a grid first shows it, and once."""
 
-    def __init__(self, frame: av.VideoFrame, square: Scaler, whole: Scaler, motion_px: int) -> None:
+    def __init__(self, frame: av.VideoFrame, scaler: Scaler, motion_px: int) -> None:
         """Holds the frame as it was decoded."""
         self._frame = frame
-        self._square = square
-        self._whole = whole
+        self._scaler = scaler
         self._motion_px = motion_px
         self.was_shown = False
 
@@ -125,16 +124,16 @@ class Scaled:
     def large(self) -> np.ndarray:
         """The square in the larger of both sizes, uint8 BGR."""
         self.was_shown = True
-        return self._square.of(self._frame)
+        return self._scaler.of(self._frame)
 
     @cached_property
     def small(self) -> np.ndarray:
         """The square in the size of the 25 fps grid, uint8 BGR."""
         return _resized(self.large, self._motion_px)
 
-    def thumbnail(self) -> np.ndarray:
-        """All of the frame, stretched to the shape that TransNetV2 takes, uint8 RGB."""
-        whole = self._whole.of(self._frame)
+    def thumbnail(self, scaler: Scaler) -> np.ndarray:
+        """What the scaler gives, stretched to the shape that TransNetV2 takes."""
+        whole = scaler.of(self._frame)
         return cv2.resize(whole, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 

@@ -1,8 +1,9 @@
 """Scene cuts by TransNetV2, which finds what a change of colour does not tell: slow transitions.
 
-The decode pass writes a small picture for each one that it would look at for a cut; the network
-reads them here, outside the sandbox, because they are plain pixels by then. They are windows of 100
-as the network was trained, of which 50 count, so memory does not grow with a film's length.
+The decode pass writes a small copy of each picture that it would else look at for a cut, raw and
+for as long as the source is worked: 0.35 GB an hour. The network reads them here, outside the
+sandbox, as they are plain pixels by then, in windows of 100, as it was trained. So memory does not
+grow with a film's length.
 
 Legend: F pictures, H = 27 height, W = 48 width.
 """
