@@ -39,6 +39,11 @@ def _philox_key(key: tuple[Any, ...]) -> int:
 _kept = threading.local()
 
 
+def between(place: float, ends: tuple[float, float]) -> float:
+    """The number at a place in [0, 1) between two ends, rounded."""
+    return rounded(ends[0] + (ends[1] - ends[0]) * place)
+
+
 def rounded(value: float) -> float:
     """A number with the six digits that recipes and measures keep."""
     # Adding zero turns -0.0 into 0.0, which is another text in JSON.

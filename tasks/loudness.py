@@ -57,7 +57,7 @@ def hop_sums(first: Audio, second: Audio, rate_hz: int) -> NDArray[np.float64]:
         np.ascontiguousarray(second, np.float32),
         strict=True,
     )
-    return sum(_hop_sums(a, b, hop, *weighting) for a, b in channels)
+    return np.sum([_hop_sums(a, b, hop, *weighting) for a, b in channels], axis=0)
 
 
 def gated_lufs(hops: NDArray[np.float64], rate_hz: int) -> float | None:

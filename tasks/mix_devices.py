@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.draws import rounded
+from tasks.draws import between, rounded
 
 Audio = NDArray[np.float32]
 Device = dict[str, Any]
@@ -98,10 +98,6 @@ def require_kinds(kinds: Iterable[str]) -> None:
         raise ValueError(f"devices: {unknown} is none of {sorted(_KINDS)}")
 
 
-def _between(place: float, ends: tuple[float, float]) -> float:
-    return rounded(ends[0] + (ends[1] - ends[0]) * place)
-
-
 def _octaves_between(place: float, ends: tuple[float, float]) -> float:
     """A frequency that is as likely in each octave between the ends."""
     return rounded(ends[0] * (ends[1] / ends[0]) ** place)
@@ -116,8 +112,8 @@ def _draw_colour(u: Sequence[float]) -> Device:
         {
             "kind": kind,
             "centre_hz": _octaves_between(u[3 * number], (low_hz, high_hz)),
-            "gain_db": _between(u[3 * number + 1], (-COLOUR_GAIN_DB, COLOUR_GAIN_DB)),
-            "q": _between(u[3 * number + 2], COLOUR_Q),
+            "gain_db": between(u[3 * number + 1], (-COLOUR_GAIN_DB, COLOUR_GAIN_DB)),
+            "q": between(u[3 * number + 2], COLOUR_Q),
         }
         for number, (kind, low_hz, high_hz) in enumerate(COLOUR_BANDS_HZ)
     ]
@@ -125,7 +121,7 @@ def _draw_colour(u: Sequence[float]) -> Device:
 
 
 def _draw_clipping(u: Sequence[float]) -> Device:
-    return {"threshold_db": _between(u[0], CLIPPING_DB)}
+    return {"threshold_db": between(u[0], CLIPPING_DB)}
 
 
 def _draw_band_limit(u: Sequence[float]) -> Device:
@@ -144,11 +140,11 @@ def _draw_film(u: Sequence[float]) -> Device:
     return {
         "low_hz": _octaves_between(u[0], FILM_LOW_HZ),
         "high_hz": _octaves_between(u[1], FILM_HIGH_HZ),
-        "hiss_db": _between(u[2], FILM_HISS_DB),
-        "ticks_per_s": _between(u[3], FILM_TICKS_PER_S),
-        "tick_db": _between(u[4], FILM_TICK_DB),
-        "flutter": _between(u[5], FILM_FLUTTER),
-        "hum_db": _between(u[6], FILM_HUM_DB),
+        "hiss_db": between(u[2], FILM_HISS_DB),
+        "ticks_per_s": between(u[3], FILM_TICKS_PER_S),
+        "tick_db": between(u[4], FILM_TICK_DB),
+        "flutter": between(u[5], FILM_FLUTTER),
+        "hum_db": between(u[6], FILM_HUM_DB),
         "key": int(u[7] * KEY_VALUES),
     }
 

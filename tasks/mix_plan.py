@@ -18,7 +18,7 @@ from pydantic import Field
 
 from models.timeline import AUDIO_HZ
 from storage.blobs import hash_in
-from tasks.draws import even_draws, rounded
+from tasks.draws import between, even_draws, rounded
 from tasks.mix_devices import DEFAULT_DEVICES, DEVICE_DRAWS, draw_devices
 from tasks.mix_regimes import REGIMES, WEIGHTS, Regime, drawn_name
 
@@ -88,7 +88,7 @@ class MixConfig:
     regimes: dict[str, Annotated[float, Field(ge=0)]] = field(
         default_factory=lambda: dict(WEIGHTS), hash=False
     )
-    modes: dict[Literal["add", "insert"], Annotated[float, Field(ge=0)]] = field(
+    modes: dict[str, Annotated[float, Field(ge=0)]] = field(
         default_factory=lambda: {"add": 0.9, "insert": 0.1}, hash=False
     )
     rate_hz: Literal[16_000, 48_000] = AUDIO_HZ
@@ -214,10 +214,6 @@ def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     return _Draft(item, config, draws, regime, mode, speech_s, available_s, duration_s, at_s)
 
 
-def _between(uniform: float, limits: tuple[float, float]) -> float:
-    return rounded(limits[0] + (limits[1] - limits[0]) * uniform)
-
-
 def _steps(length_s: float) -> int:
     """Whole grid steps within a length."""
     return max(0, math.floor(length_s / GRID_S + 1e-6))
@@ -259,9 +255,9 @@ def _ambience(draft: _Draft) -> Recipe:
     if draft.regime.ducks and draft.mode == "add":
         depth, attack, release = draft.draws[DUCKING]
         ducking = {
-            "depth_db": _between(depth, config.ducking_depth_db),
-            "attack_s": _between(attack, config.ducking_attack_s),
-            "release_s": _between(release, config.ducking_release_s),
+            "depth_db": between(depth, config.ducking_depth_db),
+            "attack_s": between(attack, config.ducking_attack_s),
+            "release_s": between(release, config.ducking_release_s),
         }
     return _parent(draft.item, "ambience") | {
         "offset_s": offset_s,
@@ -311,7 +307,7 @@ def _conditions(draft: _Draft, speech: Recipe | None, ambience: Recipe | None) -
             corner, share = draft.draws[COMPOSE]
             compose |= {
                 "corner": CORNERS[int(corner * len(CORNERS))],
-                "share": _between(share, INSET_SHARE),
+                "share": between(share, INSET_SHARE),
             }
     said = {"clip_id": speech["clip_id"], "at_s": speech["at_s"]} if speech else None
     return {"combine": draft.mode, "picture": picture, "compose": compose, "phonemes": said}

@@ -72,7 +72,7 @@ class Rendered:
         """The hash of the 16-bit samples of mix, speech and ambience."""
         digest = hashlib.sha256()
         for audio in (self.mix, self.speech_stem, self.ambience_stem):
-            digest.update(np.ascontiguousarray(to_pcm16(audio)))
+            digest.update(to_pcm16(audio).tobytes())
         return digest.hexdigest()
 
 

@@ -124,9 +124,8 @@ def main() -> None:
         Catalog(Workspace(Path(folder)).make()) as catalog,
     ):
         add_rows(catalog, made_rows(options.recipes // takes, options.recipes // 20))
-        for _ in range(options.repeats):
-            planned = timed_plan(catalog, config)
-        report(catalog, config, planned)
+        planned = [timed_plan(catalog, config) for _ in range(options.repeats)]
+        report(catalog, config, planned[-1])
 
 
 def timed_plan(catalog: Catalog, config: MixConfig) -> list[dict[str, Any]]:

@@ -213,8 +213,9 @@ def test_the_hash_of_a_mixture_is_that_of_its_samples():
     ],
 )
 def test_what_cannot_reach_its_level_is_rejected_with_a_reason(speech, ambience, spans, reason):
-    made = {"speech_spans": [{"start_s": a, "end_s": b} for a, b in spans]}
-    for recipe in (asking(0.0, **made), apart(15.0, only("broadcast"), **made)):
+    said = [{"start_s": a, "end_s": b} for a, b in spans]
+    asked = asking(0.0, speech_spans=said), apart(15.0, only("broadcast"), speech_spans=said)
+    for recipe in asked:
         with pytest.raises(Rejected) as caught:
             render(recipe, speech * noise(1, 4.0), ambience * noise(2, 8.0))
         assert caught.value.reason == reason

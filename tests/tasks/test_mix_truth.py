@@ -28,7 +28,7 @@ def tones(seed, seconds, low_hz, high_hz):
 
 def decoded(data):
     """A FLAC file as libav reads it, float32 (1, samples)."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
     return np.concatenate(frames, axis=1).astype(np.float32) / 32_768
 
