@@ -15,6 +15,7 @@ from flows.cli_care import care
 from flows.cli_catalog import catalog
 from flows.cli_export import export
 from flows.cli_lineage import lineage_commands
+from flows.cli_mixtures import mixtures
 from flows.console import CatalogOption, JsonOption, WorkersOption, WorkspaceOption
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
@@ -46,6 +47,7 @@ catalog.add_typer(lineage_commands)
 catalog.add_typer(care)
 catalog.command(epilog="Example: talkies catalog export /data/plain")(export)
 app.add_typer(catalog, name="catalog")
+app.add_typer(mixtures, name="mixtures")
 
 
 @app.callback()
