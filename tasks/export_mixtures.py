@@ -221,7 +221,8 @@ class _Job:
     def _remember(self, key: str, hashes: dict[str, str], row: Row | None) -> None:
         entry = {"mix_id": key, "files": hashes, "row": row}
         with (self.wanted.out / JOURNAL).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+            # On a line of its own, also behind one that was cut off.
+            stream.write(f"\n{json.dumps(entry)}\n")
 
 
 def at_rate(recipe: Recipe, rate_hz: int, clips: dict[str, Row]) -> Recipe:

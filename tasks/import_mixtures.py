@@ -84,7 +84,7 @@ def import_mixtures(
     imported = Imported()
     for number, file in enumerate(files, start=1):
         try:
-            mixture = _mixture(workspace, parsed(file.read_bytes()), file.stem)
+            mixture = _mixture(workspace, parsed(_bytes_of(file)), file.stem)
             if wanted is not None:
                 _write(mixture, wanted)
             imported.taken.append(
@@ -108,6 +108,14 @@ def import_mixtures(
             raise
         tell(number, len(files), file.name)
     return imported
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise Rejected(reason, f"{file}: {error.strerror}; name a .jams file") from None
 
 
 def _mixture(workspace: Workspace, document: Document, stem: str) -> _Mixture:

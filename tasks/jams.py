@@ -183,8 +183,8 @@ def _settings(row: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     return {
         "duration": recipe["duration_s"],
         "original_duration": recipe["duration_s"],
-        "fg_path": "",
-        "bg_path": "",
+        "fg_path": ".",
+        "bg_path": ".",
         "protected_labels": [],
         "sr": recipe["rate_hz"],
         "ref_db": reference_lufs,
@@ -216,7 +216,8 @@ def encoded(document: Document) -> bytes:
 def parsed(data: bytes) -> Document:
     """The document of a .jams file; raises BadJams where it is none."""
     try:
-        document = json.loads(data)
+        # NaN and infinities are no JSON, and nothing here may be one.
+        document = json.loads(data, parse_constant=lambda _: None)
     except ValueError as error:
         raise BadJams(f"not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):

@@ -81,15 +81,28 @@ def make_room(root: Path, regimes: tuple[str, ...] = tuple(KEPT)) -> Room:
         done = render_parents(str(workspace.root), recipe)
         row = row_of(planned, recipe, done) | _stored(str(workspace.root), recipe, done, config)
         rows[regime] = row | {"run_id": "r"}
-    _insert(workspace, refs, list(rows.values()))
+    _insert(workspace, refs, list(rows.values()), broken_rows(rows["broadcast"]))
     return Room(workspace, rows)
 
 
+def broken_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Mixtures that cannot be exported: other samples, another version, a blob that is gone."""
+    none = {"mix_ref": None, "speech_ref": None, "dry_ref": None, "ambience_ref": None}
+    return [
+        row | none | {"mix_id": "0-changed", "output_sha256": "0" * 64},
+        row | {"mix_id": "0-older", "recipe": '{"version":1}'},
+        row | {"mix_id": "0-gone", "mix_ref": f"blobs/00/{'0' * 62}.flac"},
+    ]
+
+
 def _insert(
-    workspace: Workspace, refs: dict[tuple[str, int], str], mixtures: list[dict[str, Any]]
+    workspace: Workspace,
+    refs: dict[tuple[str, int], str],
+    mixtures: list[dict[str, Any]],
+    broken: list[dict[str, Any]],
 ) -> None:
     clips = {"speech": ("s-talk", TALK, SPOKEN), "ambience": ("s-rain", RAIN, [])}
-    tables: dict[str, list[dict[str, Any]]] = {"mixtures": mixtures}
+    tables: dict[str, list[dict[str, Any]]] = {"mixtures": mixtures + broken}
     for clip, (source, uri, spans) in clips.items():
         name, seconds = source[2:], 3.0 if clip == "ambience" else 2.0
         made = {

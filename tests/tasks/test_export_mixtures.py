@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 from flows import console
 from flows.cli_mixtures import mixtures
 from storage.blobs import Blobs
-from storage.catalog import Catalog
 from storage.ids import mix_id
 from tasks.export_mixtures import JOURNAL, Exported, export_mixtures
 from tasks.mix import render_parents
@@ -49,15 +48,36 @@ def exported48(template: Room, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in (("workspace", None), ("catalog", None), ("json", False), ("debug", False)):
+        monkeypatch.setattr(console.Given, name, value)
+
+    def command(room: Path, *words: object) -> Result:
+        return CliRunner().invoke(mixtures, [*map(str, words), "--workspace", str(room)])
+
+    return command
+
+
 def manifest(out: Path) -> dict[str, dict[str, Any]]:
     return {row["regime"]: row for row in pq.read_table(out / "manifest.parquet").to_pylist()}
 
 
-def test_stems_are_written_as_stored_or_rendered_and_sum_to_the_mix(
-    template: Room, tmp_path: Path
+def test_a_mixture_that_fails_is_named_with_exit_code_3_and_the_others_arrive_whole(
+    template: Room, tmp_path: Path, said: Any
 ) -> None:
-    done = run(template, tmp_path, stems=True, audio_format="wav")
-    assert (done.mixtures, done.failures) == (4, [])
+    words = ("--all", "--out", tmp_path, "--stems", "--format", "wav", "--json")
+    answer = said(template.workspace.root, "export", *words)
+    assert answer.exit_code == console.REJECTS
+    told = json.loads(answer.stdout)
+    failed = {failure["item"]: failure for failure in told["failures"]}
+    assert {name: failure["reason"] for name, failure in failed.items()} == {
+        "0-changed": "content_hash",
+        "0-gone": "missing",
+        "0-older": "changed",
+    }
+    assert "of version 1, this is 2; build again" in failed["0-older"]["message"]
+    assert told["mixtures"] == 4 and "3 mixtures are left out" in answer.stderr
     rows = manifest(tmp_path)
     assert set(rows) == set(template.rows)
     for regime, row in rows.items():
@@ -148,6 +168,8 @@ def test_an_export_that_was_stopped_goes_on_and_writes_only_what_is_not_right(
     assert (again.written, again.failures) == (3, [])
     assert again.kept == len(before) - 2 - 3
     assert kept.stat().st_ino == inode
+    listed = [json.loads(line) for line in (out / JOURNAL).read_text().split("\n") if "}" in line]
+    assert [entry["mix_id"] for entry in listed].count(rows["broadcast"]["mix_id"]) == 2
     assert {p: p.read_bytes() for p in out.rglob("*.*") if p.name != JOURNAL} == before
 
 
@@ -158,44 +180,6 @@ def counted(rendered: list[str], root: str, recipe: dict[str, Any]) -> Any:
 
 
 # -- the commands ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name, value in (("workspace", None), ("catalog", None), ("json", False), ("debug", False)):
-        monkeypatch.setattr(console.Given, name, value)
-
-    def command(room: Path, *words: object) -> Result:
-        return CliRunner().invoke(mixtures, [*map(str, words), "--workspace", str(room)])
-
-    return command
-
-
-def test_a_mixture_that_fails_is_named_with_exit_code_3_and_the_others_arrive(
-    template: Room, tmp_path: Path, said: Any
-) -> None:
-    room = tmp_path / "workspace"
-    shutil.copytree(template.workspace.root, room)
-    with Catalog(template.workspace.at(room)) as catalog, catalog.transaction():
-        catalog.connection.execute(
-            "UPDATE lake.mixtures SET output_sha256 = 'changed' WHERE regime = 'hard'"
-        )
-        catalog.connection.execute(
-            """UPDATE lake.mixtures SET recipe = '{"version": 1}' WHERE regime = 'speech_only'"""
-        )
-    (room / template.rows["broadcast"]["mix_ref"]).unlink()
-    answer = said(room, "export", "--all", "--out", tmp_path / "out", "--json")
-    assert answer.exit_code == console.REJECTS
-    told = json.loads(answer.stdout)
-    failed = {failure["item"]: failure for failure in told["failures"]}
-    by_regime = {name: failed.get(row["mix_id"], {}) for name, row in template.rows.items()}
-    assert by_regime["ambience_only"] == {} and told["mixtures"] == 1
-    assert by_regime["hard"]["reason"] == "content_hash"
-    assert by_regime["broadcast"]["reason"] == "missing"
-    assert "version 1, this is 2; build again" in by_regime["speech_only"]["message"]
-    assert "3 mixtures are left out" in answer.stderr
-    [row] = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
-    assert row["regime"] == "ambience_only" and (tmp_path / "out" / row["mix_file"]).exists()
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ def test_a_recipe_that_cannot_be_rendered_is_a_reason_not_a_traceback(
     assert reason == "jams" and "cannot be rendered: 48000 samples cannot loop" in message
 
 
+def test_a_file_that_is_not_there_costs_itself_only(room: Room, tmp_path: Path) -> None:
+    good = tmp_path / "good.jams"
+    good.write_bytes(encoded(ours(room)))
+    done = import_mixtures(room.workspace, [tmp_path / "no.jams", good], None, lambda *_: None)
+    assert [(f.reason, f.message) for f in done.failures] == [
+        ("missing", f"{tmp_path / 'no.jams'}: No such file or directory; name a .jams file")
+    ]
+    assert [taken.is_identical for taken in done.taken] == [True]
+
+
 # -- what Scaper writes ------------------------------------------------------------------------
 
 
