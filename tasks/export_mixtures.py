@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from soundfile import LibsndfileError
+
 from storage.blobs import hash_in
 from storage.catalog import Catalog
 from storage.ids import mix_id, sha256_file
@@ -36,6 +38,7 @@ from tasks.mixture_manifest import manifest_row, write_manifest
 
 JOURNAL = ".exported.jsonl"
 PAGE = 500
+VERIFY = "`talkies catalog verify` names the file"
 
 Row = dict[str, Any]
 Tell = Callable[[int, int, str], None]
@@ -149,6 +152,8 @@ class _Job:
             self._fail(name, error.reason, error.message)
         except FileNotFoundError as error:
             self._fail(name, "missing", str(error))
+        except LibsndfileError as error:
+            self._fail(name, "content_hash", f"a sound of it is damaged: {error}; {VERIFY}")
         except Exception as error:
             error.add_note(f"mixture {name}")
             raise

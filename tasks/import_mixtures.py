@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from soundfile import LibsndfileError
+
 from storage.blobs import ref_of
 from storage.catalog import Catalog
 from storage.ids import mix_id
 from storage.rejects import Rejected
 from storage.workspace import Workspace
-from tasks.export_mixtures import Failure
+from tasks.export_mixtures import VERIFY, Failure
 from tasks.from_scaper import recipe_of
 from tasks.jams import BadJams, Document, Read, document_of, encoded, is_ours, parsed, read
 from tasks.media import existing_blob
@@ -103,6 +105,9 @@ def import_mixtures(
             imported.failures.append(Failure(str(file), error.reason, error.message))
         except FileNotFoundError as error:
             imported.failures.append(Failure(str(file), "missing", str(error)))
+        except LibsndfileError as error:
+            message = f"a sound of it is damaged: {error}; {VERIFY}"
+            imported.failures.append(Failure(str(file), "content_hash", message))
         except Exception as error:
             error.add_note(f"file {file}")
             raise

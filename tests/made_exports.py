@@ -1,13 +1,15 @@
 """A workspace with rendered mixtures, for tests of what goes out of it and comes back."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from storage.blobs import Blobs
+from storage.blobs import Blobs, hash_in
 from storage.catalog import Catalog
+from storage.ids import canonical_json
 from storage.workspace import Workspace
 from tasks.mix import _stored, render_parents, row_of
 from tasks.mix_plan import Keep, MixConfig, plan_recipe
@@ -81,15 +83,18 @@ def make_room(root: Path, regimes: tuple[str, ...] = tuple(KEPT)) -> Room:
         done = render_parents(str(workspace.root), recipe)
         row = row_of(planned, recipe, done) | _stored(str(workspace.root), recipe, done, config)
         rows[regime] = row | {"run_id": "r"}
-    _insert(workspace, refs, list(rows.values()), broken_rows(rows["broadcast"]))
+    _insert(workspace, refs, list(rows.values()), broken_rows(blobs, rows["broadcast"]))
     return Room(workspace, rows)
 
 
-def broken_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Mixtures that cannot be exported: other samples, another version, a blob that is gone."""
+def broken_rows(blobs: Blobs, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Mixtures that cannot be exported: other samples, another version, lost and damaged blobs."""
     none = {"mix_ref": None, "speech_ref": None, "dry_ref": None, "ambience_ref": None}
+    recipe = json.loads(row["recipe"])
+    recipe["speech"]["audio_sha256"] = hash_in(blobs.put_bytes(b"damaged", ".flac"))
     return [
         row | none | {"mix_id": "0-changed", "output_sha256": "0" * 64},
+        row | none | {"mix_id": "0-damaged", "recipe": canonical_json(recipe)},
         row | {"mix_id": "0-older", "recipe": '{"version":1}'},
         row | {"mix_id": "0-gone", "mix_ref": f"blobs/00/{'0' * 62}.flac"},
     ]

@@ -73,11 +73,12 @@ def test_a_mixture_that_fails_is_named_with_exit_code_3_and_the_others_arrive_wh
     failed = {failure["item"]: failure for failure in told["failures"]}
     assert {name: failure["reason"] for name, failure in failed.items()} == {
         "0-changed": "content_hash",
+        "0-damaged": "content_hash",
         "0-gone": "missing",
         "0-older": "changed",
     }
     assert "of version 1, this is 2; build again" in failed["0-older"]["message"]
-    assert told["mixtures"] == 4 and "3 mixtures are left out" in answer.stderr
+    assert told["mixtures"] == 4 and "4 mixtures are left out" in answer.stderr
     rows = manifest(tmp_path)
     assert set(rows) == set(template.rows)
     for regime, row in rows.items():
