@@ -95,7 +95,7 @@ def recipe_of(catalog: Catalog, document: Document) -> Mapped:
         "mode": "add",
         "regime": "scaper",
         "seed": 0,
-        "take": 0,
+        "drawn_for": "scaper",
         "rate_hz": rate_hz,
         "duration_s": rounded(settings[0].duration),
         "requested": {"snr_db": None, "loudness_difference_lu": rounded(foreground.snr)},

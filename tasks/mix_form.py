@@ -46,16 +46,64 @@ class Room(_Form):
     t60_s: Annotated[float, _told("Its reverberation time.", "s", ge=0, le=60)]
 
 
-class Device(_Form):
-    """A device or damage that a stem passes through."""
+class Band(_Form):
+    """A filter of an equaliser."""
 
-    model_config = ConfigDict(extra="allow")
+    kind: Annotated[Literal["low_shelf", "peaking", "high_shelf"], _told("Its shape.")]
+    centre_hz: Annotated[float, _told("Its centre.", "Hz", gt=0, le=24_000)]
+    gain_db: Annotated[float, _told("Its gain.", "dB", ge=-60, le=60)]
+    q: Annotated[float, _told("Its quality.", "ratio", gt=0, le=100)]
 
-    kind: Annotated[
-        str, _told("Which device or damage; its further fields are what was drawn for that kind.")
+
+class Colour(_Form):
+    """Another microphone."""
+
+    kind: Literal["colour"]
+    bands: Annotated[list[Band], _told("Seven filters, low to high.", min_length=7, max_length=7)]
+
+
+class Clipping(_Form):
+    """A stage that is driven too hard."""
+
+    kind: Literal["clipping"]
+    threshold_db: Annotated[
+        float, _told("How far below the sound's peak it is cut off.", "dB", ge=0, le=100)
     ]
 
 
+class BandLimit(_Form):
+    """A telephone or a small radio."""
+
+    kind: Literal["band_limit"]
+    low_hz: Annotated[float, _told("Lower corner.", "Hz", gt=0, le=24_000)]
+    high_hz: Annotated[float, _told("Upper corner.", "Hz", gt=0, le=24_000)]
+    rolloff_db: Annotated[Literal[12, 18, 24], _told("Steepness of either side.", "dB an octave")]
+
+
+class Codec(_Form):
+    """A lossy codec at a low rate."""
+
+    kind: Literal["codec"]
+    codec: Annotated[Literal["mp3"], _told("Which codec.")]
+    kbps: Annotated[int, _told("Bit rate.", "kbit/s", ge=8, le=320)]
+
+
+class Film(_Form):
+    """An old optical sound track."""
+
+    kind: Literal["film"]
+    low_hz: Annotated[float, _told("Lower corner.", "Hz", gt=0, le=24_000)]
+    high_hz: Annotated[float, _told("Upper corner.", "Hz", gt=0, le=24_000)]
+    hiss_db: Annotated[float, _told("Level of the hiss.", "dB", ge=-200, le=0)]
+    ticks_per_s: Annotated[float, _told("How often it ticks.", "1/s", ge=0, le=1000)]
+    tick_db: Annotated[float, _told("Level of the ticks.", "dB", ge=-200, le=0)]
+    flutter: Annotated[float, _told("Depth of the change of level.", "0..1", ge=0, le=1)]
+    hum_db: Annotated[float, _told("Level of the hum.", "dB", ge=-200, le=0)]
+    key: Annotated[int, _told("What hiss and ticks are drawn from.", ge=0, lt=1 << 32)]
+
+
+DEVICES = (Colour, Clipping, BandLimit, Codec, Film)
+Device = Annotated[Colour | Clipping | BandLimit | Codec | Film, Field(discriminator="kind")]
 Devices = Annotated[
     list[Device], _told("What the stem passes through, in this order; none as [].", max_length=16)
 ]
@@ -170,7 +218,7 @@ class MixtureForm(_Form):
         _told("Law that the level was drawn by; `scaper` for what a Scaper file asked."),
     ]
     seed: Annotated[int, _told("Seed of the build's recipe.")]
-    take: Annotated[int, _told("Take of the speech clip, from 0.")]
+    drawn_for: Annotated[str, _told("Speech clip and take that it was planned for.", max_length=99)]
     rate_hz: Annotated[Literal[16_000, 48_000], _told("Sample rate.", "Hz")]
     duration_s: Annotated[float, _told("Length.", "s", gt=0, le=MAX_DURATION_S)]
     requested: Annotated[Requested, _told("Level that is asked for: one, or none to compare.")]

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from storage.schema import TABLES
 from storage.workspace import write_atomically
 from tasks.jams import MEASURES
-from tasks.mix_form import MixtureForm, Span
+from tasks.mix_form import DEVICES, MixtureForm, Span
 from tasks.mix_plan import MixConfig
 from tasks.mix_regimes import REGIMES, WEIGHTS
 
@@ -53,6 +53,7 @@ def form_fields(form: type[BaseModel] = MixtureForm, below: str = "") -> Iterato
         yield FormField(path, " or ".join(map(_kind, kinds)), unit, field.description or "")
         for kind in kinds:
             inner = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+            # A list of devices has a table of its own: it is no class but a choice of them.
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 yield from form_fields(inner, f"{path}." if inner is kind else f"{path}[].")
 
@@ -95,10 +96,28 @@ def tables() -> dict[str, str]:
             ("field", "type", "unit", "meaning"),
             [(f"`{f.path}`", f.kind, f.unit, f.text) for f in form_fields()],
         ),
+        "devices": _table(
+            ("device", "field", "type", "unit", "meaning"),
+            [
+                (f"`{kind}`", f"`{f.path}`", f.kind, f.unit, f.text)
+                for kind, fields in device_fields().items()
+                for f in fields
+            ],
+        ),
         "measures": _table(
             ("column", "unit", "meaning"),
             [(f"`{name}`", columns[name].unit, columns[name].text) for name in LEVELS],
         ),
+    }
+
+
+def device_fields() -> dict[str, list[FormField]]:
+    """Kind of device → its fields but the kind itself."""
+    return {
+        typing.get_args(form.model_fields["kind"].annotation)[0]: [
+            field for field in form_fields(form) if field.path != "kind"
+        ]
+        for form in DEVICES
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from storage.ids import canonical_json, mix_id
 from tasks.jams import BadJams, Document, Parent, document_of, encoded, is_ours, parsed, read
+from tasks.mix_devices import DEFAULT_DEVICES
 from tasks.mix_form import BadRecipe, checked_recipe
 from tasks.mix_plan import MixConfig, plan_recipe
 from tests.made_mixtures import item
@@ -172,6 +173,8 @@ def test_what_is_no_jams_is_refused(data: bytes) -> None:
         ({"speech": {"at_s": 99.0}}, "recipe.speech.at_s=99.0: it lies outside"),
         ({"speech": {"spans_s": [[1.0]]}}, "recipe.speech.spans_s.0"),
         ({"ambience": None}, "1 levels for 1 sounds"),
+        ({"speech": {"devices": [{"kind": "vocoder"}]}}, "recipe.speech.devices.0.*'vocoder'"),
+        ({"speech": {"devices": [{"kind": "codec", "codec": "mp3"}]}}, "devices.0.codec.kbps"),
         ({"requested": {"snr_db": 3.0}}, "2 levels for 2 sounds"),
     ],
 )
@@ -187,12 +190,12 @@ def test_a_recipe_from_outside_is_refused_by_the_name_of_its_field(
 
 
 def test_every_planned_recipe_is_of_the_form() -> None:
-    seen = dict(speech_has_picture=True, ambience_has_picture=True)
-    for take in range(60):
-        for compose in ("features", "cut", "inset"):
-            recipe = plan_recipe(
-                item(take=take, **SOUNDS, **ROOM, **seen), MixConfig(compose=compose)
-            )
+    seen = {"speech_has_picture": True, "ambience_has_picture": True}
+    every = dict.fromkeys(DEFAULT_DEVICES, 0.5)
+    for compose in ("features", "cut", "inset"):
+        config = MixConfig(compose=compose, speech_devices=every, ambience_devices=every)
+        for take in range(60):
+            recipe = plan_recipe(item(take=take, **SOUNDS, **ROOM, **seen), config)
             assert canonical_json(checked_recipe(recipe)) == canonical_json(recipe)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from flows.cli_mixtures import mixtures
+from tasks.mix_devices import DEFAULT_DEVICES
 from tasks.mix_plan import MixConfig, plan_recipe
 from tasks.mix_regimes import REGIMES
-from tasks.mixtures_page import form_fields, main, page, tables
+from tasks.mixtures_page import device_fields, form_fields, main, page, tables
 from tests.made_mixtures import item
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "mixtures.md"
@@ -19,18 +20,18 @@ BLOB = "blobs/aa/" + "a" * 62 + ".flac"
 
 
 def paths(value: Any, below: str = "") -> Iterator[str]:
-    """The path of every field of a recipe; of a device only its kind, the rest being its own."""
+    """The path of every field of a recipe; a device's begins with its kind."""
     for name, inner in value.items():
         path = f"{below}{name}"
         yield path
         if isinstance(inner, dict):
             yield from paths(inner, f"{path}.")
-        elif isinstance(inner, list):
-            for part in inner:
-                if name == "devices":
-                    yield f"{path}[].kind"
-                elif isinstance(part, dict):
-                    yield from paths(part, f"{path}[].")
+        for part in inner if isinstance(inner, list) else ():
+            if name == "devices":
+                kept = {field: v for field, v in part.items() if field != "kind"}
+                yield from paths(kept, f"{part['kind']}: ")
+            elif isinstance(part, dict):
+                yield from paths(part, f"{path}[].")
 
 
 def planned_fields() -> set[str]:
@@ -43,7 +44,8 @@ def planned_fields() -> set[str]:
         speech_has_picture=True,
         ambience_has_picture=True,
     )
-    config = MixConfig(compose="inset")
+    every = dict.fromkeys(DEFAULT_DEVICES, 0.5)
+    config = MixConfig(compose="inset", speech_devices=every, ambience_devices=every)
     return {
         path for take in range(80) for path in paths(plan_recipe(made | {"take": take}, config))
     }
@@ -57,13 +59,14 @@ def test_the_committed_tables_are_what_the_code_gives() -> None:
 
 def test_every_field_of_a_planned_recipe_is_documented_and_no_other() -> None:
     documented = {field.path: field for field in form_fields()}
-    assert planned_fields() - set(documented) == set()
-    devices = {f"{parent}.devices[].kind" for parent in ("speech", "ambience")}
-    assert set(documented) - planned_fields() - devices == set()
+    devices = {f"{k}: {f.path}": f for k, fields in device_fields().items() for f in fields}
+    assert planned_fields() == set(documented) | set(devices)
     text = COMMITTED.read_text()
     for path, field in documented.items():
-        assert field.text and f"| `{path}` |" in text
+        assert f"| `{path}` |" in text
         assert field.unit or not path.endswith(("_s", "_hz", "_ms", "_db", "_lu", "_lufs"))
+    for path in devices:
+        assert "| `{}` | `{}` |".format(*path.split(": ")) in text
 
 
 def test_a_regimes_law_says_the_numbers_that_are_drawn() -> None:
