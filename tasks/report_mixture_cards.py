@@ -27,6 +27,10 @@ PARTS = {
     "ambience": "the ambience under it",
     "mix": "the mix",
 }
+MODES = {
+    "add": "add, ambience goes on under the speech",
+    "insert": "insert, ambience stops for the speech",
+}
 STRIP_COLUMNS = 500
 """Columns of a spectrogram that is drawn beside its title in half of the page's width."""
 
@@ -117,10 +121,9 @@ def mixture_sounds(
     names = [name for name in PARTS if wanted[name]]
     rate_hz = recipe["rate_hz"]
     if all(row[f"{name}_ref"] for name in names):
-        refs = {name: row[f"{name}_ref"] for name in names}
         found = {
-            name: read_audio(workspace, ref, 0.0, row["duration_s"], rate_hz)
-            for name, ref in refs.items()
+            name: read_audio(workspace, row[f"{name}_ref"], 0.0, row["duration_s"], rate_hz)
+            for name in names
         }
     else:
         done = render_again(workspace, dict(row))
@@ -173,20 +176,23 @@ def recipe_facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     speech, ambience = recipe["speech"], recipe["ambience"]
     facts = []
     if speech and ambience:
-        modes = {"add": "ambience goes on under the speech", "insert": "ambience stops for it"}
+        modes = {
+            "add": "ambience goes on under the speech",
+            "insert": "ambience stops for the speech",
+        }
         facts.append(("Mode", f"{recipe['mode']}, {modes[recipe['mode']]}"))
     if speech:
         facts.append(("Speech clip", f"begins at {number(speech['at_s'], 1, 's')}"))
         room = speech["room"]
         facts.append(("Room", f"T60 {number(room['t60_s'], 2, 's')}" if room else "none"))
-        facts.append(("Speech through", _devices(speech["devices"])))
+        facts += _devices("Speech", speech["devices"])
     if ambience:
         looped = ambience["loop_s"]
         again = f", repeated every {number(looped, 1, 's')}" if looped is not None else ""
         facts.append(
             ("Ambience", f"from {number(ambience['offset_s'], 1, 's')} of its clip{again}")
         )
-        facts.append(("Ambience through", _devices(ambience["devices"])))
+        facts += _devices("Ambience", ambience["devices"])
         if ducking := ambience["ducking"]:
             facts.append(
                 (
@@ -199,8 +205,9 @@ def recipe_facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _devices(devices: list[dict[str, Any]]) -> str:
-    return ", ".join(_device(device) for device in devices) or "nothing"
+def _devices(stem: str, devices: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    passed = ", ".join(_device(device) for device in devices)
+    return [(f"{stem} through", passed)] if passed else []
 
 
 def _device(device: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from tasks.report import write_report
 from tasks.report_data import EXAMPLE_QUERIES, report_data
 from tasks.report_gates import histogram_svg
 from tasks.report_media import colour_map, encode_mp3, spectrogram_png
+from tasks.report_mixture_cards import mixture_sounds
 from tasks.report_words import length, number, quantity
 from tests.browser import CHROMIUM, check_page
 from tests.made_mixtures import item, only
@@ -391,12 +392,23 @@ def test_a_mixture_says_its_recipe_in_words_and_one_that_fails_to_render_says_so
     asked = number(kept["requested_difference_lu"], 2), number(located["requested_snr_db"], 2)
     assert f"Loudness difference {asked[0]} asked, {asked[0]} LU achieved" in text
     assert f"SNR {asked[1]} asked, {asked[1]} dB achieved" in text.replace("\u00a0", " ")
-    assert "Room T60 0.40 s Speech through nothing" in text
+    assert "Room T60 0.40 s Ambience from 0.0 s of its clip" in text
     assert f"Ducking {number(-kept['ducking_db'], 1)} dB, down in" in text
     assert "from 0.0 s of its clip, repeated every 3.8 s" in text
     assert text.count("This mixture could not be rendered: ") == 1
     assert "1 more has no level to compare: 1 speech only." in text
     assert str(made.workspace.root) not in text and alone["mix_ref"] is None
+
+
+def test_a_mixture_sounds_the_same_whether_it_is_read_or_rendered(made: Made) -> None:
+    row = made.rows["mixtures"][0]
+    recipe, root = json.loads(row["recipe"]), str(made.workspace.root)
+    kept = mixture_sounds(root, row, recipe)
+    again = mixture_sounds(root, row | {"ambience_ref": None}, recipe)
+    assert list(kept) == list(again) == ["dry", "speech", "ambience", "mix"]
+    for name, audio in kept.items():
+        assert len(audio) == 6 * RATE_HZ and np.array_equal(audio, again[name])
+    assert np.array_equal(kept["speech"] + kept["ambience"], kept["mix"])
 
 
 def test_a_ducking_curve_is_drawn_over_the_ambience_that_ducks_alone(page: str) -> None:
