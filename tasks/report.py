@@ -13,6 +13,8 @@ from tasks import report_charts as charts
 from tasks.report_data import FunnelStep, ReportData, Row, file_name, report_data
 from tasks.report_gates import histogram_svg
 from tasks.report_media import DYNAMIC_RANGE_DB, Inliner, colour_bar_png, data_uri
+from tasks.report_mixture_cards import mixed_section
+from tasks.report_words import difference, lateness, length, number, quantity, share, words
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -86,8 +88,7 @@ def render(data: ReportData, workspace: Workspace, now: datetime) -> str:
         gates=[_gate(row) for row in data.gates],
         films=films,
         clips=[_clip(row, media) for row in data.clips],
-        mixtures=[_mixture(row, media) for row in data.mixtures],
-        snr=_snr(data),
+        mixed=mixed_section(data.mixed, media),
         loss=charts.loss_chart(data.losses) if data.losses else None,
         curves=_curves(data),
         evaluations=_evaluations(data.evaluations),
@@ -98,59 +99,6 @@ def render(data: ReportData, workspace: Workspace, now: datetime) -> str:
         sections=SECTIONS,
         dynamic_range_db=DYNAMIC_RANGE_DB,
     )
-
-
-# -- numbers in words ----------------------------------------------------------------------------
-
-
-def length(duration_s: float | None) -> str:
-    """A duration for people: seconds, minutes from one minute on, hours from one hour on."""
-    if duration_s is None:
-        return "–"
-    if duration_s < 59.95:
-        return f"{duration_s:.1f} s"
-    return f"{duration_s / 60:.1f} min" if duration_s < 3600 else f"{duration_s / 3600:.2f} h"
-
-
-def number(value: float | None, digits: int = 0, unit: str = "") -> str:
-    """A number with thousands apart and its unit; a true minus sign; a dash where it is NULL."""
-    if value is None:
-        return "–"
-    text = f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
-    return f"{text}\u00a0{unit}" if unit else text
-
-
-def quantity(value: float, unit: str) -> str:
-    """A measure with its unit and only as many digits as change it by half a percent."""
-    if unit == "share":
-        value, unit = 100 * value, "%"
-    close = (d for d in range(4) if abs(round(value, d) - value) <= 0.005 * abs(value))
-    return number(value, next(close, 4), "" if unit == "DNSMOS" else unit)
-
-
-def difference(value_db: float) -> str:
-    """A difference of levels; one that three digits do not show is said to be below them."""
-    return number(value_db, 3, "dB") if value_db >= 0.0005 else "below\u00a00.001\u00a0dB"
-
-
-def share(value: float | None, digits: int = 0) -> str:
-    """A fraction in percent."""
-    return "–" if value is None else f"{100 * value:.{digits}f}\u00a0%"
-
-
-def words(code: str | None) -> str:
-    """A snake_case code as words."""
-    return (code or "").replace("_", " ")
-
-
-def lateness(offset_s: float | None) -> str:
-    """An offset of sound and picture for people."""
-    if offset_s is None:
-        return "not measurable"
-    ms = round(1000 * offset_s)
-    if not ms:
-        return "sound on time"
-    return f"sound {number(abs(ms), 0, 'ms')} {'late' if ms > 0 else 'early'}"
 
 
 # -- cards ---------------------------------------------------------------------------------------
@@ -189,18 +137,6 @@ def _clip(row: Row, media: Inliner) -> Row:
         "why": sound["why"],
         "timeline": _timeline(sound, duration_s, row),
         "thumbnails": media.frames(picture, times_s),
-    }
-
-
-def _mixture(row: Row, media: Inliner) -> Row:
-    parts = []
-    for title in ("speech", "ambience", "mix"):
-        sound = media.sound(row[f"{title}_ref"], 0.0, row["duration_s"])
-        parts.append({"title": title, **sound, "duration_s": row["duration_s"]})
-    return row | {
-        "speech_file": file_name(row["speech_uri"]),
-        "ambience_file": file_name(row["ambience_uri"]),
-        "parts": parts,
     }
 
 
@@ -272,32 +208,6 @@ def _gate(row: Row) -> Row:
         }
     condition = "" if threshold is None else f"{row['sign']}\u00a0{quantity(threshold, unit)}"
     return row | {"drawing": drawing, "condition": condition}
-
-
-def _snr(data: ReportData) -> Row | None:
-    """The chart of all mixtures and a row for each regime."""
-    if not data.snrs:
-        return None
-    regimes = sorted({row["regime"] for row in data.snrs})
-    worst_db = max(row["off_by_db"] for row in data.snrs)
-    return {
-        "chart": charts.snr_chart(data.snrs),
-        "count": len(data.snrs),
-        "worst_db": worst_db,
-        "regimes": [_regime([r for r in data.snrs if r["regime"] == name]) for name in regimes],
-    }
-
-
-def _regime(rows: list[Row]) -> Row:
-    asked_db = [row["requested_snr_db"] for row in rows]
-    return {
-        "regime": rows[0]["regime"],
-        "count": len(rows),
-        "duration_s": sum(row["duration_s"] for row in rows),
-        "low_db": min(asked_db),
-        "high_db": max(asked_db),
-        "worst_db": max(row["off_by_db"] for row in rows),
-    }
 
 
 def _curves(data: ReportData) -> list[Row]:

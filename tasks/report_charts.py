@@ -231,17 +231,17 @@ def chart_frame(x: Axis, y: Axis, inner: Markup, title: str, x_unit: str, y_unit
     height = CHART_HEIGHT
     rows, columns = nice_ticks(*y), nice_ticks(*x)
     y_labels = Markup("").join(
-        Markup('<text x="100%" dx="-8" y="{:.1f}" dy="4">{}</text>').format(_down(t, y), f"{t:g}")
+        Markup('<text x="100%" dx="-8" y="{:.1f}" dy="4">{}</text>').format(down(t, y), f"{t:g}")
         for t in rows
     )
     grid = Markup("").join(
         Markup('<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>').format(
-            y=_down(t, y)
+            y=down(t, y)
         )
         for t in rows
     )
     x_labels = Markup("").join(
-        Markup('<text x="{}" y="{}">{}</text>').format(_along(t, x), height + 18, f"{t:g}")
+        Markup('<text x="{}" y="{}">{}</text>').format(along(t, x), height + 18, f"{t:g}")
         for t in columns
     )
     return Markup(
@@ -263,11 +263,13 @@ def chart_frame(x: Axis, y: Axis, inner: Markup, title: str, x_unit: str, y_unit
     )
 
 
-def _along(value: float, axis: Axis) -> str:
+def along(value: float, axis: Axis) -> str:
+    """The place of a value on the horizontal axis of a chart."""
     return percent(value - axis[0], axis[1] - axis[0])
 
 
-def _down(value: float, axis: Axis) -> float:
+def down(value: float, axis: Axis) -> float:
+    """The place of a value on the vertical axis of a chart, in pixels from its top."""
     return CHART_HEIGHT * (1 - (value - axis[0]) / (axis[1] - axis[0]))
 
 
@@ -278,7 +280,7 @@ def loss_chart(losses: Sequence[Mapping[str, Any]]) -> Markup:
     lines = []
     for task in reversed(TASKS):
         points = [
-            f"{SPAN_UNITS * p['step'] / x[1]:.1f},{_down(p['loss'], y):.1f}"
+            f"{SPAN_UNITS * p['step'] / x[1]:.1f},{down(p['loss'], y):.1f}"
             for p in losses
             if p["task"] == task
         ]
@@ -303,7 +305,7 @@ def _phase_boundary(losses: Sequence[Mapping[str, Any]], x: Axis) -> Markup:
     tuning = [point["step"] for point in losses if point["phase"] != "joint"]
     if not joint or not tuning:
         return Markup("")
-    place = _along(max(joint), x)
+    place = along(max(joint), x)
     return Markup(
         '<line class="phase" x1="{x}" x2="{x}" y1="0" y2="{h}"/>'
         '<text class="phase-left" x="{x}" dx="-7" y="12">joint</text>'
@@ -311,31 +313,12 @@ def _phase_boundary(losses: Sequence[Mapping[str, Any]], x: Axis) -> Markup:
     ).format(x=place, h=CHART_HEIGHT)
 
 
-def snr_chart(snrs: Sequence[Mapping[str, Any]]) -> Markup:
-    """Achieved over requested SNR, one dot a mixture, with the line where both are equal."""
-    values = [s["requested_snr_db"] for s in snrs] + [s["achieved_snr_db"] for s in snrs]
-    axis = padded(values)
-    dots = Markup("").join(
-        Markup('<circle cx="{}" cy="{:.1f}" r="4"><title>{}</title></circle>').format(
-            _along(s["requested_snr_db"], axis),
-            _down(s["achieved_snr_db"], axis),
-            f"requested {s['requested_snr_db']:.2f} dB, achieved {s['achieved_snr_db']:.2f} dB",
-        )
-        for s in snrs
-    )
-    inner = Markup('<line class="equal" x1="0" x2="100%" y1="{}" y2="0"/>{}').format(
-        CHART_HEIGHT, dots
-    )
-    title = f"Requested against achieved SNR of {len(snrs)} mixtures"
-    return chart_frame(axis, axis, inner, title, "requested SNR, dB", "achieved SNR, dB")
-
-
 def interval_svg(value: float, low: float, high: float, axis: Axis) -> Markup:
     """A mean with its interval on an axis that the rows of a table share."""
     return Markup(
         '<svg class="interval" width="100%" height="16" aria-hidden="true">'
         '<line x1="{}" x2="{}" y1="8" y2="8"/><circle cx="{}" cy="8" r="3.5"/></svg>'
-    ).format(_along(low, axis), _along(high, axis), _along(value, axis))
+    ).format(along(low, axis), along(high, axis), along(value, axis))
 
 
 def funnel_svg(share: float, next_share: float | None) -> Markup:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from storage.catalog import Catalog
 from tasks.report_gates import gate_rows
+from tasks.report_mixtures import MixedReport, mixed_report
 from tasks.report_speech import SpokenReport, corrected_words, spoken_report
 from tasks.source_uri import name_of, told
 
 Row = dict[str, Any]
 
-MAX_MIXTURES = 8
 MAX_FILMS = 8
 TAGS_PER_CLIP = 5
 EXAMPLE_ROWS = 8
@@ -49,6 +49,7 @@ EXAMPLE_QUERIES: tuple[ExampleQuery, ...] = (
         "  round(avg(achieved_snr_db), 1) AS snr_db\n"
         "FROM mixtures m JOIN clips a\n"
         "  ON a.clip_id = m.ambience_clip_id\n"
+        "WHERE achieved_snr_db IS NOT NULL\n"
         "GROUP BY ambience\n"
         "ORDER BY mixtures DESC, ambience LIMIT 8",
     ),
@@ -90,8 +91,7 @@ class ReportData:
     clips: list[Row]
     spoken: SpokenReport
     late_sources: list[Row]
-    mixtures: list[Row]
-    snrs: list[Row]
+    mixed: MixedReport
     checkpoints: list[Row]
     losses: list[Row]
     evaluations: list[Row]
@@ -109,10 +109,11 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
     dataset_id = dataset["dataset_id"] if dataset else ""
     checkpoints = _checkpoints(catalog, dataset_id)
     newest = checkpoints[0]["checkpoint_id"] if checkpoints else ""
+    run = _run(catalog, dataset)
     return ReportData(
         name=name,
         dataset=dataset,
-        run=_run(catalog, dataset),
+        run=run,
         counts=_one(catalog, COUNTS, [dataset_id]) or {},
         funnel=_funnel(catalog, dataset_id),
         splits=catalog.rows(SPLITS, [dataset_id]),
@@ -122,8 +123,7 @@ def report_data(catalog: Catalog, name: str) -> ReportData:
         clips=_clips(catalog, dataset_id),
         spoken=spoken_report(catalog),
         late_sources=catalog.rows(LATE_SOURCES, [MAX_LATE_SOURCES]),
-        mixtures=catalog.rows(MIXTURES, [dataset_id, MAX_MIXTURES]),
-        snrs=catalog.rows(SNRS),
+        mixed=mixed_report(catalog, dataset_id, run["recipe"] if run else None),
         checkpoints=checkpoints,
         losses=catalog.rows(LOSSES, [newest]),
         evaluations=catalog.rows(EVALUATIONS, [newest]),
@@ -208,23 +208,6 @@ FACES = """
 LATE_SOURCES = """
     SELECT uri, offset_s, clips, spread_s FROM source_offsets WHERE is_out_of_sync
     ORDER BY abs(offset_s) DESC, uri LIMIT ?
-"""
-
-MIXTURES = """
-    SELECT m.*, sp.uri AS speech_uri, am.uri AS ambience_uri, am.top_tag AS ambience_tag,
-           sp.text, row_number() OVER (PARTITION BY m.ambience_clip_id ORDER BY m.mix_id) AS turn
-    FROM mixtures m
-    LEFT JOIN clips sp ON sp.clip_id = m.speech_clip_id
-    LEFT JOIN clips am ON am.clip_id = m.ambience_clip_id
-    ORDER BY m.mix_id NOT IN (SELECT item_id FROM dataset_items WHERE dataset_id = ?),
-             turn, m.mix_id
-    LIMIT ?
-"""
-
-SNRS = """
-    SELECT regime, requested_snr_db, achieved_snr_db, duration_s,
-           abs(achieved_snr_db - requested_snr_db) AS off_by_db
-    FROM mixtures ORDER BY mix_id
 """
 
 LOSSES = """

@@ -54,10 +54,7 @@ class Inliner:
         return uri
 
     def sound(self, ref: str | None, start_s: float, end_s: float) -> Row:
-        """A player's parts for a span of a sound blob; `why` says what is missing.
-
-        Keys: audio (samples,), player (data URI), picture (PNG data URI), why.
-        """
+        """A player's parts for a span of a sound blob, as `heard`; `why` says what is missing."""
         none: Row = {"audio": None, "player": None, "picture": None, "why": None}
         if ref is None:
             return none | {"why": "There is no sound track."}
@@ -65,7 +62,15 @@ class Inliner:
             audio = read_audio(self.workspace, ref, start_s, end_s, AUDIO_HZ)[0]
         except (OSError, Rejected) as error:
             return none | {"why": f"The sound could not be read: {file_name(str(error))}"}
-        picture = self.take(spectrogram_png(_log_mel(audio)), "image/png")
+        return self.heard(audio)
+
+    def heard(self, audio: NDArray[np.float32], columns: int = MAX_COLUMNS) -> Row:
+        """A player's parts for samples (T,) at the page's rate.
+
+        Keys: audio (samples,), player (data URI), picture (PNG data URI of at most that many
+        columns), why.
+        """
+        picture = self.take(spectrogram_png(_log_mel(audio), columns), "image/png")
         player = self.take(encode_mp3(audio, AUDIO_HZ), "audio/mpeg")
         why = None if player else "Left out to keep the page small."
         return {"audio": audio, "player": player, "picture": picture, "why": why}
@@ -175,11 +180,11 @@ def _oklab_to_linear(
     return cones @ to_rgb.T
 
 
-def spectrogram_png(log_mels: NDArray[np.float32]) -> bytes:
+def spectrogram_png(log_mels: NDArray[np.float32], columns: int = MAX_COLUMNS) -> bytes:
     """A PNG of log-mel magnitudes (M, bands), natural logarithm, low bands at the bottom."""
     from PIL import Image
 
-    level_db = 20 / math.log(10) * _fewer_columns(log_mels, MAX_COLUMNS)
+    level_db = 20 / math.log(10) * _fewer_columns(log_mels, columns)
     top_db = max(float(level_db.max(initial=-200.0)), LOUDEST_FLOOR_DB)
     share = np.clip(1 + (level_db - top_db) / DYNAMIC_RANGE_DB, 0, 1)
     levels = np.round(share * (LEVELS - 1)).astype(np.uint8)

@@ -12,21 +12,32 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from storage.blobs import Blobs
+from models.timeline import AUDIO48_HZ
+from storage.blobs import Blobs, hash_in
 from storage.catalog import Catalog
 from storage.ids import clip_id
 from storage.lake import CatalogMissing
+from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
 from tasks import report_charts as charts
 from tasks.media import FrameWriter
-from tasks.report import length, number, quantity, write_report
+from tasks.mix import mix_shard
+from tasks.mix_plan import MixConfig
+from tasks.mix_render import flac_bytes
+from tasks.report import write_report
 from tasks.report_data import EXAMPLE_QUERIES, report_data
 from tasks.report_gates import histogram_svg
 from tasks.report_media import colour_map, encode_mp3, spectrogram_png
+from tasks.report_mixture_cards import mixture_sounds
+from tasks.report_words import length, number, quantity
 from tests.browser import CHROMIUM, check_page
+from tests.made_mixtures import item, only
+from tests.made_rooms import decay
 
 RATE_HZ = 16_000
 EVIL = '<script>alert("x")</script> & "quotes"'
@@ -231,11 +242,11 @@ def make_catalog(root: Path) -> Made:
         made.add("files", uri=uri, source_id=uri.encode().hex(), size_bytes=9, mtime_ns=1)
         made.add("rejects", stage="probe", item_id=uri.encode().hex(), uri=uri, reason=reason,
                  message=f"{uri}: {EVIL}, get a complete copy", facts="{}")  # fmt: skip
-    _mixtures(made, screen, ambience)
+    mixture = _mixtures(made, screen, ambience)
     members = [(screen, "visual_tts", "train", 6.0), (alone, "tts", "test", 4.0),
-               (sound, "v2s", "train", 5.0), ("mix-0", "mixture", "train", 6.0)]  # fmt: skip
-    for item, task, split, duration_s in members:
-        made.add("dataset_items", dataset_id="d-1", item_id=item, task=task, split=split,
+               (sound, "v2s", "train", 5.0), (mixture, "mixture", "train", 6.0)]  # fmt: skip
+    for member, task, split, duration_s in members:
+        made.add("dataset_items", dataset_id="d-1", item_id=member, task=task, split=split,
                  duration_s=duration_s, content_hash="0")  # fmt: skip
     made.add(
         "datasets", dataset_id="d-1", name="demo", version=1, digest="77ab" * 8,
@@ -251,17 +262,38 @@ def make_catalog(root: Path) -> Made:
     return made
 
 
-def _mixtures(made: Made, speech: str, ambience: str) -> None:
-    for number_of_mix, snr_db in enumerate((-2.5, 4.0, 12.25)):
-        stems = [put_flac(made.blobs, 0.5 * voice(6.0, 1)), put_flac(made.blobs, rain(6.0, 6))]
-        mix = put_flac(made.blobs, 0.5 * voice(6.0, 1) + rain(6.0, 6))
-        made.add(
-            "mixtures", mix_id=f"mix-{number_of_mix}", item_id=f"{speech}:{number_of_mix}",
-            speech_clip_id=speech, ambience_clip_id=ambience, regime="location",
-            requested_snr_db=snr_db, achieved_snr_db=snr_db + 0.01, loudness_lufs=-27.0,
-            true_peak_dbtp=-8.1, sum_error=0.0, duration_s=6.0, split="train", mix_ref=mix,
-            speech_ref=stems[0], ambience_ref=stems[1], recipe="{}",
-        )  # fmt: skip
+def _mixtures(made: Made, speech: str, ambience: str) -> str:
+    """Adds one whose stems are kept, two of a recipe alone, one without parents; its first id."""
+    refs = [row["audio16_ref"] for row in made.rows["decodes"]]
+    room = made.blobs.put_bytes(flac_bytes(decay(0.4, 0.5)[None], AUDIO48_HZ), ".flac")
+    planned = item(
+        speech_clip_id=speech, speech_start_s=0.0, speech_end_s=6.0, speech_audio_ref=refs[0],
+        speech_spans=[{"start_s": 0.3, "end_s": 5.7}], ambience_clip_id=ambience,
+        ambience_end_s=4.0, ambience_audio_ref=refs[3], room_id="77ac", room_ref=room, t60_s=0.4,
+    )  # fmt: skip
+    in_room = only("broadcast", room_probability=1.0)
+    rows = [
+        mixture_row(made, planned, in_room, f"{speech}:0"),
+        mixture_row(made, planned, only("location", keep="recipe"), f"{speech}:1"),
+        mixture_row(made, planned, only("speech_only", keep="recipe"), f"{speech}:2"),
+    ]
+    orphan = rows[1]["recipe"].replace(hash_in(refs[3]), "0" * 64)
+    rows.append(rows[1] | {"mix_id": "orphan", "item_id": f"{speech}:3", "recipe": orphan})
+    for row in rows:
+        made.add("mixtures", **row)
+    return rows[0]["mix_id"]
+
+
+def mixture_row(made: Made, planned: dict[str, Any], config: MixConfig, item_id: str) -> Any:
+    """The row that the stage makes of an item."""
+    keys = {"_fingerprint": "", "_limited_fingerprint": "", "_input_hash": ""}
+    root = Path(made.workspace.root)
+    pq.write_table(
+        pa.Table.from_pylist([planned | keys | {"item_id": item_id}]), root / "items.parquet"
+    )
+    shard = ShardRef("mix", 0, str(root / "items.parquet"), "r-1")
+    result = mix_shard(shard, ShardTarget(str(root), str(root)), config)
+    return pq.read_table(result.tables["mixtures"]).to_pylist()[0]
 
 
 def _training(made: Made) -> None:
@@ -343,12 +375,47 @@ def test_the_page_takes_nothing_from_elsewhere(page: str) -> None:
     assert not re.findall(r"url\(|@import|https?://", page)
 
 
-def test_each_clip_with_sound_has_a_player_and_each_mixture_three(page: str) -> None:
+def test_each_clip_with_sound_has_a_player_and_each_mixture_its_parts(page: str) -> None:
     players = Page(page).all("audio", "video")
+    # In a room: dry, speech, ambience, mix; without: three; speech alone: its mix; orphan: none.
     assert [p["src"].split(",")[0] for p in players if p["src"]] == (
-        ["data:audio/mpeg;base64"] * (5 + 3 * 3) + ["data:video/mp4;base64"] * 2
+        ["data:audio/mpeg;base64"] * (5 + 4 + 3 + 1) + ["data:video/mp4;base64"] * 2
     )
     assert all(len(p["src"] or "") > 5000 and p["aria-label"] for p in players)
+
+
+def test_a_mixture_says_its_recipe_in_words_and_one_that_fails_to_render_says_so(
+    page: str, made: Made
+) -> None:
+    text = Page(page).text
+    kept, located, alone, _ = made.rows["mixtures"]
+    asked = number(kept["requested_difference_lu"], 2), number(located["requested_snr_db"], 2)
+    assert f"Loudness difference {asked[0]} asked, {asked[0]} LU achieved" in text
+    assert f"SNR {asked[1]} asked, {asked[1]} dB achieved" in text.replace("\u00a0", " ")
+    assert "Room T60 0.40 s Ambience from 0.0 s of its clip" in text
+    assert f"Ducking {number(-kept['ducking_db'], 1)} dB, down in" in text
+    assert "from 0.0 s of its clip, repeated every 3.8 s" in text
+    assert text.count("This mixture could not be rendered: ") == 1
+    assert "1 more has no level to compare: 1 speech only." in text
+    assert str(made.workspace.root) not in text and alone["mix_ref"] is None
+
+
+def test_a_mixture_sounds_the_same_whether_it_is_read_or_rendered(made: Made) -> None:
+    row = made.rows["mixtures"][0]
+    recipe, root = json.loads(row["recipe"]), str(made.workspace.root)
+    kept = mixture_sounds(root, row, recipe)
+    again = mixture_sounds(root, row | {"ambience_ref": None}, recipe)
+    assert list(kept) == list(again) == ["dry", "speech", "ambience", "mix"]
+    for name, audio in kept.items():
+        assert len(audio) == 6 * RATE_HZ and np.array_equal(audio, again[name])
+    assert np.array_equal(kept["speech"] + kept["ambience"], kept["mix"])
+
+
+def test_a_ducking_curve_is_drawn_over_the_ambience_that_ducks_alone(page: str) -> None:
+    drawn = re.findall(r'<svg class="ducking".*?</svg>', page)
+    assert ["polyline" in one for one in drawn] == [True, False]
+    # Speech from 0.3 to 5.7 of 6 s.
+    assert all('<rect x="50.0" width="900.0"' in one for one in drawn)
 
 
 def test_a_clip_says_who_speaks_and_how_late_its_sound_is(page: str) -> None:
