@@ -11,6 +11,7 @@ from tasks import (
     label,
     listen,
     look,
+    look_mixtures,
     match,
     mix,
     phonemize,
@@ -39,7 +40,13 @@ LABELS: tuple[Stage, ...] = (
     split.STAGE,
     label.STAGE,
 )
-DATASET: tuple[Stage, ...] = (encode.FIT_STAGE, mix.STAGE, encode.STAGE, snapshot.STAGE)
+DATASET: tuple[Stage, ...] = (
+    encode.FIT_STAGE,
+    mix.STAGE,
+    look_mixtures.STAGE,
+    encode.STAGE,
+    snapshot.STAGE,
+)
 BUILD: tuple[Stage, ...] = (*INGEST, *LABELS, *DATASET)
 TRAIN: tuple[Stage, ...] = (train.STAGE,)
 EVALUATE: tuple[Stage, ...] = (evaluate.STAGE,)

@@ -224,7 +224,7 @@ MIXTURES = """
 SNRS = """
     SELECT regime, requested_snr_db, achieved_snr_db, duration_s,
            abs(achieved_snr_db - requested_snr_db) AS off_by_db
-    FROM mixtures ORDER BY mix_id
+    FROM mixtures WHERE requested_snr_db IS NOT NULL ORDER BY mix_id
 """
 
 LOSSES = """
