@@ -6,6 +6,7 @@ from storage.columns import INT, LONG, Column, View, view
 from storage.view_columns import of
 
 C = Column
+# Mixtures of before recipes of version 2 began with their speech and have no `speech_at_s`.
 IN_MIXTURE = {
     "start_s": "Start in the mixture.",
     "end_s": "End in the mixture.",
@@ -47,10 +48,10 @@ MIX_VIEWS: tuple[View, ...] = (
     view(
         "mixture_words",
         "A word that is said in a mixture, with its times there.",
-        "SELECT word, start_s, end_s FROM mixture_words "
-        "WHERE mix_id = (SELECT min(mix_id) FROM mixture_words) ORDER BY position",
-        """SELECT m.mix_id, w.position, w.word, w.start_s + m.speech_at_s AS start_s,
-                  w.end_s + m.speech_at_s AS end_s
+        "SELECT mix_id, word, end_s - start_s AS length_s FROM mixture_words "
+        "ORDER BY length_s DESC, mix_id, position LIMIT 20",
+        """SELECT m.mix_id, w.position, w.word, w.start_s + coalesce(m.speech_at_s, 0) AS start_s,
+                  w.end_s + coalesce(m.speech_at_s, 0) AS end_s
            FROM mixtures m JOIN words w ON w.clip_id = m.speech_clip_id""",
         *of("mixtures", "mix_id"),
         *of("words", "position", "word"),
@@ -59,10 +60,11 @@ MIX_VIEWS: tuple[View, ...] = (
     view(
         "mixture_phonemes",
         "A phoneme that is said in a mixture, with its times there.",
-        "SELECT phoneme, start_s, end_s FROM mixture_phonemes "
-        "WHERE mix_id = (SELECT min(mix_id) FROM mixture_phonemes) ORDER BY position",
+        "SELECT mix_id, min(start_s) AS first_s, max(end_s) AS last_s FROM mixture_phonemes "
+        "GROUP BY mix_id ORDER BY mix_id",
         """SELECT m.mix_id, p.position, p.word_position, p.phoneme,
-                  p.start_s + m.speech_at_s AS start_s, p.end_s + m.speech_at_s AS end_s
+                  p.start_s + coalesce(m.speech_at_s, 0) AS start_s,
+                  p.end_s + coalesce(m.speech_at_s, 0) AS end_s
            FROM mixtures m JOIN phonemes p ON p.clip_id = m.speech_clip_id""",
         *of("mixtures", "mix_id"),
         *of("phonemes", "position", "word_position", "phoneme"),
