@@ -114,6 +114,7 @@ FILE_COLUMNS: tuple[FileColumn, ...] = (
     FileColumn("decodes", "faces_ref", "blob"),
     FileColumn("features", "shard_ref", "features"),
     FileColumn("codecs", "ref", "blob"),
+    FileColumn("rooms", "ref", "blob"),
     FileColumn("mixtures", "mix_ref", "blob"),
     FileColumn("mixtures", "speech_ref", "blob"),
     FileColumn("mixtures", "dry_ref", "blob"),

@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "forgotten": "The source was taken down; remove the file from the source folder.",
     "no_training_data": "The dataset's training split is empty; add sources or lower split.test.",
     "phoneme_table": "The phoneme ids are of another table; build the dataset or train again.",
+    "no_response": "The sound is no room's impulse response: nothing in it rings out; remove it.",
     "no_picture": "The source has no picture to make a soundtrack for.",
     "no_script": "The script has no word that can be spoken; give text or leave it out.",
     "content_hash": "Stored bytes do not match their recorded hash; redo the stage before.",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.fetch import FetchError, FetchSpec, Progress, fetch_members, is_cached, place_file
-from tasks.weights import fetch_specs
+from tasks.weights import WEIGHTS, fetch_specs
 
 MANIFEST = "manifest.csv"
 # Without `speaker`: one volunteer reads all five lines, so that a name would put all of them into
@@ -204,6 +204,8 @@ TEST_MEDIA = {
     )
 }
 """Fetched with the corpus for tests alone: nobody is named whose consent one could ask."""
+TEST_WEIGHTS = ("transnetv2",)
+"""Optional weights that tests want, and that the demo does without."""
 
 
 def corpus_specs() -> list[FetchSpec]:
@@ -297,7 +299,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fetch", action="store_true", help="fetch into the cache (the default)")
     parser.add_argument("--into", type=Path, help="also assemble the corpus in this folder")
     options = parser.parse_args(arguments)
-    specs = [*corpus_specs(), *TEST_MEDIA.values(), *fetch_specs()]
+    tested = [*TEST_MEDIA.values(), *(WEIGHTS[name].fetch_spec for name in TEST_WEIGHTS)]
+    specs = [*corpus_specs(), *tested, *fetch_specs()]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:

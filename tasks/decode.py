@@ -1,13 +1,14 @@
 """Decodes a source once: everything that later stages see and hear comes from this pass.
 
 The pass itself runs in the sandbox (`tasks/decode_pass.py`). Here stand its configuration, the
-checks that the file is still the one that was listed, and the move of its output into blobs.
+checks that the file is still the one that was listed, and the move of its output into blobs. Cuts
+by TransNetV2 are found here too, so that the sandbox loads no torch.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +17,7 @@ from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.container import check_file, naming
 from tasks.sandbox import Limits, run_limited
+from tasks.scenes import THUMBNAILS, TRANSNET, find_cuts, load_transnet, weights_sha256
 from tasks.source_copy import local_source
 from tasks.weights import fingerprint, locate
 
@@ -60,8 +62,15 @@ class DecodeConfig:
     """Smaller faces are left out: longer side of their box, in a frame of at most 1280 pixels."""
     face_min_score: Annotated[float, Field(ge=0.3, le=1)] = 0.6
     """The detector must be this sure of a face."""
+    scene_detector: Literal["content", "transnetv2"] = "content"
+    """What finds cuts: PySceneDetect's ContentDetector, or the network TransNetV2, which finds slow
+    transitions too and costs five times what the rest of the pass does."""
     scene_threshold: Annotated[float, Field(gt=0)] = 27.0
-    """Change between two frames that makes a cut, by PySceneDetect's ContentDetector."""
+    """Change between two frames that makes a cut for the content detector."""
+    transition_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Probability that makes a cut for TransNetV2."""
+    scene_weights: str = ""
+    """A file with the weights of TransNetV2; empty for the published ones, fetched on first use."""
     min_scene_s: Annotated[float, Field(ge=0)] = 0.6
     """Cuts that follow each other faster than this count as one."""
     min_decoded_share: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -109,10 +118,15 @@ def _decode_file(
         arguments = {"path": path, "folder": str(own), "config": dataclasses.asdict(config)}
         if config.max_faces:
             arguments["detector"] = str(locate(FACE_DETECTOR))
+        # Before the pass, so that weights that are missing are so at once.
+        network = load_transnet(config.scene_weights) if config.scene_detector == TRANSNET else None
         with naming(path):
             result = run_limited("tasks.decode_pass:decode_source", arguments, limits)
         _check_unchanged(path, item)
         row = _stored(result.value, own, Blobs(workspace))
+        if network is not None:
+            limit = (config.transition_threshold, config.min_scene_s)
+            row["cuts_s"] = find_cuts(own / THUMBNAILS, network, *limit)
     finally:
         for left in own.iterdir():
             left.unlink()
@@ -146,8 +160,11 @@ def _stored(value: dict[str, Any], folder: Path, blobs: Blobs) -> dict[str, Any]
 
 
 def weights(config: DecodeConfig) -> dict[str, str]:
-    """The sha256 of the face detector, where faces are looked for."""
-    return {FACE_DETECTOR: fingerprint(FACE_DETECTOR)} if config.max_faces else {}
+    """The sha256 of the face detector and of TransNetV2, each where it is used."""
+    used = {FACE_DETECTOR: fingerprint(FACE_DETECTOR)} if config.max_faces else {}
+    if config.scene_detector == TRANSNET:
+        used[TRANSNET] = weights_sha256(config.scene_weights)
+    return used
 
 
 STAGE = Stage(

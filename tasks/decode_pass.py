@@ -58,8 +58,9 @@ def decode_source(
 ) -> dict[str, Any]:
     """Decodes a file into a folder: `audio48.flac`, `audio16.flac`, `frames10.parquet`, ….
 
-    Returns the columns of `decodes` that are measured, and `facts` of the pass. Raises Rejected:
-    what opening says, `damaged` where nothing decodes, `truncated` where a stream breaks off.
+    Returns the columns of `decodes` that are measured, and `facts` of the pass; no cuts where
+    TransNetV2 is to find them in `thumbnails.rgb`. Raises Rejected: what opening says, `damaged`
+    where nothing decodes, `truncated` where a stream breaks off.
     """
     settings = DecodeConfig(**config)
     with open_media(path) as container:

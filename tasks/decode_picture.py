@@ -22,6 +22,7 @@ from tasks.decode_faces import Faces
 from tasks.face_networks import Detector
 from tasks.media import FrameWriter
 from tasks.scaler import Scaler
+from tasks.scenes import HEIGHT, THUMBNAILS, TRANSNET, WIDTH, ThumbnailWriter
 
 MICROSECOND = Fraction(1, 1_000_000)
 
@@ -42,6 +43,10 @@ class Picture:
         aspect = float(stream.sample_aspect_ratio or 1)
         side = max(config.visual_px, config.motion_px)
         self._square = Scaler(side, aspect, "bgr24", "square")
+        self._whole = Scaler(2 * WIDTH, aspect, "rgb24", "whole")
+        self._thumbnails: ThumbnailWriter | None = None
+        if config.scene_detector == TRANSNET:
+            self._thumbnails = ThumbnailWriter(folder / THUMBNAILS)
         colour = FrameWriter(folder / "frames10.parquet")
         gray = FrameWriter(folder / "frames25.parquet")
         self._grids = (
@@ -79,11 +84,17 @@ class Picture:
         if self._faces is not None:
             self._face_grid.finish(duration_s)
         self._look_for_a_cut()
+        if self._thumbnails is not None:
+            self._thumbnails.close()
         return first, second
 
     def _look_for_a_cut(self) -> None:
         """Looks at the newest picture, unless no grid showed it, as every second one at 50 fps."""
-        if self._newest is not None and self._newest.was_shown:
+        if self._newest is None or not self._newest.was_shown:
+            return
+        if self._thumbnails is not None:
+            self._thumbnails.add(self._newest_us, self._newest.thumbnail(self._whole))
+        else:
             self.cuts_s += self._cuts.look(self._newest_us, self._newest.small)
 
     @property
@@ -119,6 +130,11 @@ class Scaled:
     def small(self) -> np.ndarray:
         """The square in the size of the 25 fps grid, uint8 BGR."""
         return _resized(self.large, self._motion_px)
+
+    def thumbnail(self, scaler: Scaler) -> np.ndarray:
+        """What the scaler gives, stretched to the shape that TransNetV2 takes."""
+        whole = scaler.of(self._frame)
+        return cv2.resize(whole, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 class Cuts:

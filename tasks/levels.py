@@ -6,7 +6,9 @@ in float64, so that a level does not depend on how long the sound is.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,14 +54,20 @@ def active_mask(
     return np.repeat(active, frame)[:samples]
 
 
-def energy(audio: Audio, mask: NDArray[np.bool_]) -> float:
-    """Sum of squares of sound (C, T) over the samples of a mask (T,)."""
-    return float(np.sum(np.square(audio[:, mask], dtype=np.float64)))
-
-
 def power(audio: Audio, mask: NDArray[np.bool_]) -> float:
     """Mean square of sound (C, T) over the samples of a mask (T,); zero for an empty one."""
-    return energy(audio, mask) / max(1, int(np.count_nonzero(mask)))
+    count = int(np.count_nonzero(mask))
+    total = sum(_masked_energy(np.ascontiguousarray(one, np.float32), mask) for one in audio)
+    return total / max(1, count)
+
+
+@numba.njit(cache=True, nogil=True)
+def _masked_energy(audio: Any, mask: Any) -> float:  # pragma: no cover - compiled
+    total = 0.0
+    for place in range(len(audio)):
+        if mask[place]:
+            total += np.float64(audio[place]) * np.float64(audio[place])
+    return total
 
 
 def fade(audio: Audio, samples: int) -> Audio:

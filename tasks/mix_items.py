@@ -85,7 +85,8 @@ ITEMS = f"""
         kinds_of_sound AS (SELECT DISTINCT split, top_tag FROM ambience),
         {_ring("classes", "kinds_of_sound", "split", "top_tag", FEW_PLACES)},
         {_ring("sounds", "ambience", "split top_tag", "clip_id", MANY_PLACES)},
-        {_ring("responses", "rooms", "", "room_id", FEW_PLACES)},
+        halls AS (SELECT room_id, min(ref) AS ref, min(t60_s) AS t60_s FROM rooms GROUP BY room_id),
+        {_ring("responses", "halls", "", "room_id", FEW_PLACES)},
         classed AS (
             SELECT i.*, c.top_tag FROM (
                 SELECT *, {_place("classes")} AS place FROM wanted i
@@ -114,5 +115,5 @@ ITEMS = f"""
         FROM roomed i
         JOIN speech s ON s.clip_id = i.speech_clip_id
         JOIN ambience a ON a.clip_id = i.ambience_clip_id
-        LEFT JOIN rooms r ON r.room_id = i.room_id
+        LEFT JOIN halls r ON r.room_id = i.room_id
     """

@@ -9,26 +9,22 @@ thing that is drawn has places of its own in that row, so that one changed setti
 else.
 """
 
-import hashlib
 import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from models.timeline import AUDIO_HZ
 from storage.blobs import hash_in
-from storage.ids import canonical_json
+from tasks.draws import between, even_draws, rounded
 from tasks.mix_devices import DEFAULT_DEVICES, DEVICE_DRAWS, draw_devices
 from tasks.mix_regimes import REGIMES, WEIGHTS, Regime, drawn_name
 
 Recipe = dict[str, Any]
 
 RECIPE_VERSION = 2
-DIGITS = 6
 # Both the 10 fps and the 25 fps grid have a frame every 0.2 s: what starts and loops on this grid
 # keeps its picture exactly under its sound.
 GRID_S = 0.2
@@ -92,7 +88,7 @@ class MixConfig:
     regimes: dict[str, Annotated[float, Field(ge=0)]] = field(
         default_factory=lambda: dict(WEIGHTS), hash=False
     )
-    modes: dict[Literal["add", "insert"], Annotated[float, Field(ge=0)]] = field(
+    modes: dict[str, Annotated[float, Field(ge=0)]] = field(
         default_factory=lambda: {"add": 0.9, "insert": 0.1}, hash=False
     )
     rate_hz: Literal[16_000, 48_000] = AUDIO_HZ
@@ -161,7 +157,7 @@ def plan_recipe(item: dict[str, Any], config: MixConfig) -> Recipe:
         "mode": draft.mode,
         "regime": regime.name,
         "seed": config.seed,
-        "take": item["take"],
+        "drawn_for": f"{item['speech_clip_id']}:{item['take']}",
         "rate_hz": config.rate_hz,
         "duration_s": draft.duration_s,
         "requested": {
@@ -197,7 +193,7 @@ class _Draft:
 
 def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     key = (item["speech_clip_id"], item["ambience_clip_id"], item["take"])
-    draws = even_draws("mix", config.seed, *key)
+    draws = even_draws(DRAWS, "mix", config.seed, *key)
     regime = REGIMES[drawn_name(draws[REGIME], config.regimes)]
     mode = drawn_name(draws[MODE], config.modes) if regime.level else "add"
     speech_s = rounded(item["speech_end_s"] - item["speech_start_s"])
@@ -208,47 +204,14 @@ def _draft(item: Mapping[str, Any], config: MixConfig) -> _Draft:
     is_full = mode == "insert" or draws[LENGTH] < config.full_length_share
     duration_s, at_s = speech_s, 0.0
     if not regime.has_speech:
-        duration_s = max(longest_s, GRID_S)
+        wanted_s = longest_s if is_full else min(longest_s, _steps(speech_s) * GRID_S)
+        duration_s = rounded(max(wanted_s, GRID_S))
     elif regime.has_ambience and is_full and not hidden and longest_s > speech_s:
         starts = _steps(longest_s - speech_s) + 1
         duration_s, at_s = longest_s, rounded(int(draws[START] * starts) * GRID_S)
     if duration_s - speech_s < MIN_AROUND_INSERT_S:
         mode = "add"
     return _Draft(item, config, draws, regime, mode, speech_s, available_s, duration_s, at_s)
-
-
-def even_draws(*key: Any) -> list[float]:
-    """The row of numbers in [0, 1) of a key: the same on every machine, in any order."""
-    digest = hashlib.sha256(canonical_json(key).encode()).digest()
-    words = int.from_bytes(digest[8:16], "big"), int.from_bytes(digest[:8], "big")
-    return _generator_of(words).random(DRAWS).tolist()
-
-
-def _generator_of(key: tuple[int, int]) -> np.random.Generator:
-    """A Philox generator of a key of 128 bits at its start, low word first.
-
-    Making one takes three times as long as setting the key of one that is there, which a thread
-    keeps for itself.
-    """
-    if not hasattr(_kept, "generator"):
-        _kept.generator = np.random.Generator(np.random.Philox(key=0))
-        _kept.state = _kept.generator.bit_generator.state
-    _kept.state["state"]["key"][:] = key
-    _kept.generator.bit_generator.state = _kept.state
-    return _kept.generator
-
-
-_kept = threading.local()
-
-
-def rounded(value: float) -> float:
-    """A number with the six digits that recipes and measures keep."""
-    # Adding zero turns -0.0 into 0.0, which is another text in JSON.
-    return round(float(value), DIGITS) + 0.0
-
-
-def _between(uniform: float, limits: tuple[float, float]) -> float:
-    return rounded(limits[0] + (limits[1] - limits[0]) * uniform)
 
 
 def _steps(length_s: float) -> int:
@@ -292,9 +255,9 @@ def _ambience(draft: _Draft) -> Recipe:
     if draft.regime.ducks and draft.mode == "add":
         depth, attack, release = draft.draws[DUCKING]
         ducking = {
-            "depth_db": _between(depth, config.ducking_depth_db),
-            "attack_s": _between(attack, config.ducking_attack_s),
-            "release_s": _between(release, config.ducking_release_s),
+            "depth_db": between(depth, config.ducking_depth_db),
+            "attack_s": between(attack, config.ducking_attack_s),
+            "release_s": between(release, config.ducking_release_s),
         }
     return _parent(draft.item, "ambience") | {
         "offset_s": offset_s,
@@ -344,7 +307,7 @@ def _conditions(draft: _Draft, speech: Recipe | None, ambience: Recipe | None) -
             corner, share = draft.draws[COMPOSE]
             compose |= {
                 "corner": CORNERS[int(corner * len(CORNERS))],
-                "share": _between(share, INSET_SHARE),
+                "share": between(share, INSET_SHARE),
             }
     said = {"clip_id": speech["clip_id"], "at_s": speech["at_s"]} if speech else None
     return {"combine": draft.mode, "picture": picture, "compose": compose, "phonemes": said}

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.rejects import Rejected
+from tasks.draws import rounded
 from tasks.levels import Audio, db, gain, power
 from tasks.loudness import gated_lufs, hop_sums, true_peak_dbtp
 from tasks.media import FULL_SCALE, to_pcm16
-from tasks.mix_plan import Recipe, rounded
+from tasks.mix_plan import Recipe
 from tasks.mix_sound import Stems, lay
 
 PEAK_MARGIN_DB = 0.01
@@ -71,7 +72,7 @@ class Rendered:
         """The hash of the 16-bit samples of mix, speech and ambience."""
         digest = hashlib.sha256()
         for audio in (self.mix, self.speech_stem, self.ambience_stem):
-            digest.update(np.ascontiguousarray(to_pcm16(audio)))
+            digest.update(to_pcm16(audio).tobytes())
         return digest.hexdigest()
 
 

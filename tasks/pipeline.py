@@ -17,6 +17,7 @@ from tasks import (
     phonemize,
     probe,
     relate,
+    rooms,
     scan,
     snapshot,
     sonify,
@@ -42,6 +43,7 @@ LABELS: tuple[Stage, ...] = (
 )
 DATASET: tuple[Stage, ...] = (
     encode.FIT_STAGE,
+    rooms.STAGE,
     mix.STAGE,
     look_mixtures.STAGE,
     encode.STAGE,

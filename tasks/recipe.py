@@ -14,6 +14,7 @@ from storage.ids import canonical_json
 from tasks.licences import check_licences
 from tasks.objects import S3
 from tasks.pipeline import STAGES
+from tasks.rooms import list_rooms
 from tasks.scan import list_folder, manifest_path
 from tasks.source_uri import scheme_of
 
@@ -80,6 +81,9 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     if scheme_of(folder) != S3:
         folder = str((base / Path(scan.folder).expanduser()).resolve())
     recipe = recipe.with_config("scan", folder=folder)
+    if rooms := recipe.configs["rooms"].folder:
+        rooms = str((base / Path(rooms).expanduser()).resolve())
+        recipe = recipe.with_config("rooms", folder=rooms)
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     licences = recipe.configs["snapshot"].licences
@@ -98,13 +102,14 @@ def with_folder(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def check_source(recipe: Recipe) -> None:
-    """Raises RecipeError for a source folder or manifest that cannot be read.
+    """Raises RecipeError for a source folder, a manifest or a folder of rooms that cannot be read.
 
     Raises it too for a required licence that the manifest spells otherwise, and where no file has a
     required one.
     """
     try:
         listing = list_folder(recipe.configs["scan"])
+        list_rooms(recipe.configs["rooms"])
         check_licences(recipe.configs["snapshot"].licences, listing["licence"].to_pylist())
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {recipe.name}: {error}") from error

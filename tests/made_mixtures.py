@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.mix_plan import MixConfig
+
 RATE_HZ = 16_000
 
 
@@ -11,6 +13,12 @@ def noise(seed: int, seconds: float, amplitude: float = 0.05) -> np.ndarray:
     """White noise, float32 (1, samples)."""
     drawn = np.random.default_rng(seed).standard_normal((1, round(seconds * RATE_HZ)))
     return (amplitude * drawn).astype(np.float32)
+
+
+def only(regime: str, **changes: Any) -> MixConfig:
+    """A configuration of one regime, without devices, laying ambience under speech."""
+    plain = {"speech_devices": {}, "modes": {"add": 1.0}}
+    return MixConfig(regimes={regime: 1.0}, **(plain | changes))
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -30,5 +38,8 @@ def item(**changes: Any) -> dict[str, Any]:
         "ambience_end_s": 8.0,
         "ambience_audio_ref": "blobs/bb/02.flac",
         "ambience_has_picture": False,
+        "room_id": None,
+        "room_ref": None,
+        "t60_s": None,
     }
     return made | changes

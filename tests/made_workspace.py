@@ -112,6 +112,7 @@ def _inputs(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
         "phonemes": [row | {"position": 0, "word_position": 0} for row in clips],
         "kinds": [row | {"kind": "sound", "kept": True} for row in clips],
         "codecs": [{"codec_id": "codec", "name": LATENTS, "ref": blob("codec")}],
+        "rooms": [{"item_id": "simulated:00000", "room_id": "room", "ref": blob("room")}],
         "mixtures": mixtures,
         "features": [
             *_features(workspace, LATENTS, latents),

