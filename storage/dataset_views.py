@@ -1,6 +1,6 @@
 """The views of what was done, of datasets and of what was generated."""
 
-from storage.columns import DOUBLE, INT, LONG, STRING, STRINGS, Column, View, optional, view
+from storage.columns import DOUBLE, LONG, STRING, STRINGS, Column, View, optional, view
 from storage.view_columns import joined, of
 
 C = Column
@@ -27,31 +27,16 @@ DATASET_VIEWS: tuple[View, ...] = (
         C("cpu_s", DOUBLE, "CPU of the workers, decoding children aside.", "s", "7.07"),
     ),
     view(
-        "snr_histogram",
-        "Mixtures of a regime in bins of 1 dB, by the SNR asked and by the SNR measured.",
-        "SELECT from_db, sum(requested) AS requested, sum(achieved) AS achieved "
-        "FROM snr_histogram GROUP BY from_db ORDER BY from_db",
-        """SELECT regime, from_db, from_db + 1 AS to_db,
-                  count(*) FILTER (asked) AS requested, count(*) FILTER (NOT asked) AS achieved
-           FROM (SELECT regime, floor(requested_snr_db)::INTEGER AS from_db, true AS asked
-                 FROM mixtures
-                 UNION ALL SELECT regime, floor(achieved_snr_db)::INTEGER, false FROM mixtures)
-           GROUP BY regime, from_db ORDER BY regime, from_db""",
-        *of("mixtures", "regime"),
-        C("from_db", INT, "Lower end of the bin, included.", "dB", "5"),
-        C("to_db", INT, "Upper end of the bin, not included.", "dB", "6"),
-        C("requested", LONG, "Mixtures that asked for an SNR in the bin.", "", "3"),
-        C("achieved", LONG, "Mixtures whose measured SNR is in the bin.", "", "3"),
-    ),
-    view(
         "dataset_sources",
-        "A source that a dataset's member is made of: one row, or two for a mixture.",
+        "A source that a dataset's member is made of: one row, or two for a mixture of two.",
         "SELECT DISTINCT licence, attribution FROM dataset_sources "
         "WHERE name = 'demo' AND version = 1 ORDER BY ALL",
         """WITH parents AS (
                SELECT clip_id AS item_id, clip_id, 'clip' AS role FROM windows
                UNION ALL SELECT mix_id, speech_clip_id, 'speech' FROM mixtures
-               UNION ALL SELECT mix_id, ambience_clip_id, 'ambience' FROM mixtures)
+                         WHERE speech_clip_id IS NOT NULL
+               UNION ALL SELECT mix_id, ambience_clip_id, 'ambience' FROM mixtures
+                         WHERE ambience_clip_id IS NOT NULL)
            SELECT d.dataset_id, d.name, d.version, i.item_id, i.task, i.split, i.duration_s,
                   p.role, p.clip_id, w.source_id, s.uri, s.licence, s.attribution, s.consent
            FROM datasets d

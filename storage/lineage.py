@@ -67,7 +67,13 @@ KINDS: dict[str, Kind] = {
     "file": Kind("files", "uri", "coalesce(licence, 'no licence')"),
     "source": Kind("sources", "source_id", "uri"),
     "clip": Kind("windows", "clip_id", "format('{:.2f}–{:.2f} s', start_s, end_s)"),
-    "mixture": Kind("mixtures", "mix_id", "format('{} {:.1f} dB', regime, achieved_snr_db)"),
+    "mixture": Kind(
+        "mixtures",
+        "mix_id",
+        "regime || coalesce(CASE WHEN requested_difference_lu IS NULL "
+        "THEN format(' {:.1f} dB', achieved_snr_db) "
+        "ELSE format(' {:.1f} LU', achieved_difference_lu) END, '')",
+    ),
     "codec": Kind("codecs", "codec_id", "name"),
     "dataset": Kind(
         "datasets",

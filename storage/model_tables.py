@@ -66,7 +66,14 @@ MODEL_TABLES: tuple[Table, ...] = (
             "",
             "location",
         ),
-        C("mode", STRING, "add, or insert where the ambience stops for the speech.", "", "add"),
+        C(
+            "mode",
+            STRING,
+            "add, or insert where the ambience stops for the speech.",
+            "",
+            "add",
+            default="add",
+        ),
         optional("requested_snr_db", DOUBLE, "SNR on speech frames, asked.", "dB", "5.057444"),
         optional("achieved_snr_db", DOUBLE, "The same, measured on the stems.", "dB", "5.057422"),
         optional(
@@ -89,16 +96,18 @@ MODEL_TABLES: tuple[Table, ...] = (
         optional("room_id", STRING, "Room in which the speech is heard.", "", "77ac01d3be52…"),
         optional("t60_s", DOUBLE, "Reverberation time of that room.", "s", "0.41"),
         optional("ducking_db", DOUBLE, "How far the ambience gives way.", "dB", "7.5"),
-        C("devices", STRINGS, "What each stem passed through.", "", '["speech:colour"]'),
+        optional("devices", STRINGS, "What each stem passed through.", "", '["speech:colour"]'),
         C("split", STRING, "Strictest split of the parents.", "", "train"),
-        C(
+        optional(
             "output_sha256",
             STRING,
             "Hash of the 16-bit samples of mix, speech and ambience.",
             "",
             "0b51c99f1e7a…",
         ),
-        C("rendered_by", STRING, "Versions that decide its samples.", "", "recipe 2; numpy 2.4.6"),
+        optional(
+            "rendered_by", STRING, "Versions that decide its samples.", "", "recipe 2; numpy 2.4.6"
+        ),
         optional("mix_ref", STRING, "Blob: the mix, FLAC.", "", "blobs/90/b33cd7a6626c….flac"),
         optional("speech_ref", STRING, "Blob: its speech.", "", "blobs/1f/72f0b024861e….flac"),
         optional(

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 
 from storage.catalog import Catalog
-from storage.lineage import EDGES, KINDS, Lineage, Node, walk
+from storage.lineage import EDGES, KINDS, Edge, Lineage, Node, walk
 
 MIN_PREFIX = 6
 GONE = ("source", "clip", "mixture", "soundtrack")
 MARKED = ("codec", "dataset", "checkpoint", "soundtrack")
+# A mixture without speech is planned for a speech clip all the same, and bears its id.
+PLANNED = "split_part(item_id, ':', 1)"
+DESCENT = (*EDGES, Edge("clip", "mixture", "mixtures", PLANNED, "mix_id"))
 
 
 class UnknownSource(LookupError):
@@ -69,7 +72,7 @@ def reach_of(catalog: Catalog, source_id: str) -> Reach:
     derived = Lineage(root, {root: ""})
     roots = [root, *_frozen_nodes(catalog, source_id)]
     derived.texts |= dict.fromkeys(roots, "")
-    ways = [edge for edge in EDGES if not edge.contains and not edge.is_leaf]
+    ways = [edge for edge in DESCENT if not edge.contains and not edge.is_leaf]
     walk(catalog, derived, roots, "down", edges=ways)
     reach.gone = {kind: sorted(set(derived.nodes(kind))) for kind in GONE}
     containing = Lineage(root)
@@ -97,7 +100,8 @@ def _frozen_nodes(catalog: Catalog, source_id: str) -> list[Node]:
                 SELECT 'clip', clip_id FROM own
                 UNION
                 SELECT 'mixture', mix_id FROM lake.mixtures {at}
-                WHERE speech_clip_id IN (FROM own) OR ambience_clip_id IN (FROM own)""",
+                WHERE speech_clip_id IN (FROM own) OR ambience_clip_id IN (FROM own)
+                   OR {PLANNED} IN (FROM own)""",
             [source_id],
         ).fetchall()
         nodes |= {Node(kind, node_id) for kind, node_id in found}
@@ -134,7 +138,7 @@ def conditions() -> dict[str, str]:
         if test not in picked.setdefault(table, []):
             picked[table].append(test)
 
-    for edge in EDGES:
+    for edge in DESCENT:
         if edge.parent in ("source", "clip", "mixture"):
             add(edge.table, edge.parent_column, edge.parent)
     for kind in GONE:
@@ -142,9 +146,10 @@ def conditions() -> dict[str, str]:
     add("files", "source_id", "source")
     add("relations", "other_id", "source")
     # Items of mixtures and soundtracks are named `parent:take`, so that the parent is found.
-    item = "item_id IN (SELECT id FROM gone_ids) OR split_part(item_id, ':', 1) IN "
+    item = f"item_id IN (SELECT id FROM gone_ids) OR {PLANNED} IN "
     item += "(SELECT id FROM gone_ids WHERE kind <> 'file')"
     named = "EXISTS (FROM gone_ids g WHERE contains(message || facts, g.id))"
     picked["progress"] = [item]
     picked["rejects"] = [item, "uri IN (SELECT id FROM gone_ids WHERE kind = 'file')", named]
-    return {table: " OR ".join(tests) for table, tests in picked.items()}
+    # A row that lacks a parent stays: NULL would be neither true nor, behind NOT, false.
+    return {table: f"({' OR '.join(tests)}) IS TRUE" for table, tests in picked.items()}

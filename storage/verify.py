@@ -259,7 +259,9 @@ def _members(catalog: Catalog, dataset_id: str, snapshot: int) -> Iterator[Findi
             parents AS (
                 SELECT item_id, item_id AS clip_id FROM items
                 UNION ALL
-                SELECT mix_id, unnest([speech_clip_id, ambience_clip_id]) FROM lake.mixtures {at}
+                SELECT mix_id, unnest(list_filter([speech_clip_id, ambience_clip_id],
+                                                  lambda id: id IS NOT NULL))
+                FROM lake.mixtures {at}
             )
             SELECT items.item_id, items.split, w.source_id, p.split AS source_split,
                    p.component_id

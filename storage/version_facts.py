@@ -15,7 +15,7 @@ class Past:
         codec: codec of the version.
         phoneme_table: id table of the version's phonemes; None where it was not recorded.
         clips: clip or mixture id → its labels, texts and hashes of features; None where missing.
-        mixtures: mix id → its parents.
+        mixtures: mix id → its parents; None for one that it has not.
         sources: source id → uri.
         bytes_at: uri → source id.
     """
@@ -80,7 +80,7 @@ def add_parents(
 ) -> None:
     """Adds the parents of mixtures, and the sources of all clips, to both sides."""
     mixtures = [*before.mixtures.values(), *after.mixtures.values()]
-    parents = {m[c] for m in mixtures for c in ("speech_clip_id", "ambience_clip_id")}
+    parents = {m[c] for m in mixtures for c in ("speech_clip_id", "ambience_clip_id")} - {None}
     sides = [(s, d) for s, d in ((before, old), (after, new)) if s.known]
     for side, dataset in sides:
         at = f"AT (VERSION => {dataset['catalog_snapshot']})"

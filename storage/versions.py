@@ -177,6 +177,8 @@ def _mixture_reasons(mix_id: str, before: Past, after: Past) -> Iterator[Reason]
     inherited: list[Reason] = []
     for part in ("speech", "ambience"):
         clip_id = mixture[f"{part}_clip_id"]
+        if clip_id is None:
+            continue
         found = list(_clip_reasons(clip_id, before, after, of_parent=True))
         if was and now:
             found += _lent(mix_id, clip_id, before, after)

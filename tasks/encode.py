@@ -1,6 +1,7 @@
 """Fit the audio codec on the training split, and encode clips and mixtures into latents."""
 
 import functools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from storage.ids import hash_of
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.licences import allowed
 from tasks.media import read_audio
+from tasks.mix import render_again
 
 if TYPE_CHECKING:
     from models.codec import MelPCA
@@ -96,7 +98,11 @@ def encode_shard(shard: ShardRef, out: ShardTarget, config: EncodeConfig) -> Sha
     def encode(item: dict[str, Any]) -> Rows:
         codec = load_codec(out.workspace, item["codec_ref"])
         duration_s = round(item["end_s"] - item["start_s"], 6)
-        audio = _whole_latents(_clip_audio(out.workspace, item), duration_s)
+        mixture = item.get("_mixture")
+        sound = (
+            mixture_audio(out.workspace, mixture) if mixture else _clip_audio(out.workspace, item)
+        )
+        audio = _whole_latents(sound, duration_s)
         with torch.inference_mode():
             latents = codec.encode(torch.from_numpy(audio))[0].numpy()
         row = {"clip_id": item["item_id"], "extractor": EXTRACTOR, "version": 1, "_array": latents}
@@ -114,6 +120,23 @@ def _whole_latents(audio: np.ndarray, duration_s: float) -> np.ndarray:
 
 def _clip_audio(workspace_root: str, clip: dict[str, Any]) -> Any:
     return read_audio(workspace_root, clip["audio_ref"], clip["start_s"], clip["end_s"], AUDIO_HZ)
+
+
+def mixture_audio(workspace_root: str, row: dict[str, Any]) -> np.ndarray:
+    """The sound of a row of `mixtures` as the codec takes it: float32 (1, samples) at 16 kHz.
+
+    It is read from the mixture's file, or rendered again where none is kept; see `render_again`.
+    """
+    rate_hz = json.loads(row["recipe"])["rate_hz"]
+    if row["mix_ref"] is None:
+        audio = render_again(workspace_root, row).mix
+    else:
+        audio = read_audio(workspace_root, row["mix_ref"], 0.0, row["duration_s"], rate_hz)
+    if rate_hz == AUDIO_HZ:
+        return audio
+    import soxr
+
+    return soxr.resample(audio.T, rate_hz, AUDIO_HZ).T
 
 
 FIT_STAGE = Stage(
@@ -142,17 +165,20 @@ STAGE = Stage(
     title="encode latents",
     version=1,
     config=EncodeConfig,
+    # A mixture's samples decide its latents, whether they are stored or rendered again.
     items="""
         SELECT w.clip_id AS item_id, d.audio16_ref AS audio_ref, w.start_s, w.end_s,
-               c.ref AS codec_ref, w.duration_s AS cost_s
+               c.ref AS codec_ref, w.duration_s AS cost_s, NULL AS _mixture
         FROM windows w
         JOIN decodes d USING (source_id)
         JOIN kinds k USING (clip_id)
         CROSS JOIN codecs c
         WHERE k.kept AND k.task IS NOT NULL
         UNION ALL
-        SELECT m.mix_id AS item_id, m.mix_ref AS audio_ref, 0.0 AS start_s,
-               m.duration_s AS end_s, c.ref AS codec_ref, m.duration_s AS cost_s
+        SELECT m.mix_id AS item_id, m.output_sha256 AS audio_ref, 0.0 AS start_s,
+               m.duration_s AS end_s, c.ref AS codec_ref, m.duration_s AS cost_s,
+               struct_pack(m.mix_id, m.duration_s, m.mix_ref, m.recipe, m.output_sha256,
+                           m.rendered_by) AS _mixture
         FROM mixtures m CROSS JOIN codecs c
     """,
     outputs=(Output("features", key="clip_id", only=(("extractor", (EXTRACTOR,)),)),),

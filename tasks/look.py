@@ -19,6 +19,8 @@ from tasks.weights import fingerprint, locate
 
 IMAGE_EXTRACTOR = "efficientnet_lite0"
 MOTION_EXTRACTOR = "motion"
+# Before an extractor's name: what it made of the composed picture of a mixture.
+COMPOSED = "composed_"
 VERSION = 1
 
 # Small batches of channels-last images stay in the cache: 12 ms a frame on one core, against 28 ms
@@ -41,26 +43,33 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
         start_s, end_s = item["start_s"], item["end_s"]
         frames10 = read_frames(out.workspace, item["frames10_ref"], start_s, end_s, VISUAL_FPS)
         frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
-        if len(frames10) == 0 or len(frames25) == 0:
-            raise Rejected(
-                "too_short",
-                f"clip {item['item_id']}: no frame between {start_s} s and {end_s} s",
-                {"frames10": len(frames10), "frames25": len(frames25)},
-            )
-        arrays = look(frames10, frames25, load_embedder())
-        return {
-            "features": [
-                {
-                    "clip_id": item["item_id"],
-                    "extractor": extractor,
-                    "version": VERSION,
-                    "_array": array,
-                }
-                for extractor, array in arrays.items()
-            ]
-        }
+        return feature_rows(item["item_id"], frames10, frames25)
 
     return run_items(shard, out, one_item)
+
+
+def feature_rows(
+    item_id: str, frames10: NDArray[np.uint8], frames25: NDArray[np.uint8], prefix: str = ""
+) -> Rows:
+    """Rows of `features` with the arrays of `look`; `prefix` goes before the extractors' names.
+
+    Raises Rejected("too_short") where one of the grids has no frame.
+    """
+    if len(frames10) == 0 or len(frames25) == 0:
+        frames = {"frames10": len(frames10), "frames25": len(frames25)}
+        raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
+    arrays = look(frames10, frames25, load_embedder())
+    return {
+        "features": [
+            {
+                "clip_id": item_id,
+                "extractor": f"{prefix}{extractor}",
+                "version": VERSION,
+                "_array": array,
+            }
+            for extractor, array in arrays.items()
+        ]
+    }
 
 
 def look(

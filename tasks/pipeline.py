@@ -11,6 +11,7 @@ from tasks import (
     label,
     listen,
     look,
+    look_mixtures,
     match,
     mix,
     phonemize,
@@ -44,6 +45,7 @@ DATASET: tuple[Stage, ...] = (
     encode.FIT_STAGE,
     rooms.STAGE,
     mix.STAGE,
+    look_mixtures.STAGE,
     encode.STAGE,
     snapshot.STAGE,
 )

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.phoneme_ids import TABLE_ID, ids_on_grid
+from models.phoneme_ids import TABLE_ID
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.licences import allowed
-from tasks.mix_plan import picture_rows
+from tasks.look import COMPOSED, IMAGE_EXTRACTOR, MOTION_EXTRACTOR
+from tasks.mix_conditions import IS_COMPOSED, PICTURE, combined, phonemes_on_grid, whole
 from tasks.scan import BELOW_FOLDER
 
 SPLITS = ("train", "validation", "test")
@@ -99,16 +100,16 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
 
 def _sample(workspace_root: str, member: dict[str, Any]) -> dict[str, Any]:
     latents = _feature(workspace_root, member["item_id"], member["latents"])
-    visual = _feature(workspace_root, member["picture_clip_id"], member["visual"])
-    motion = _feature(workspace_root, member["picture_clip_id"], member["motion"])
+    said, duration_s = member["phonemes"] or [], member["duration_s"]
+    phonemes = phonemes_on_grid(said, duration_s, member["phonemes_at_s"])
     return {
         "item_id": member["item_id"],
         "task": member["task"],
         "split": member["split"],
         **_packed("latents", "latent_channels", latents),
-        **_packed("visual", "visual_channels", _under(visual, member, VISUAL_FPS)),
-        **_packed("motion", "motion_channels", _under(motion, member, MOTION_FPS)),
-        "phonemes": phonemes_on_grid(member["phonemes"] or [], member["duration_s"]).tobytes(),
+        **_packed("visual", "visual_channels", _seen(workspace_root, member, "visual", VISUAL_FPS)),
+        **_packed("motion", "motion_channels", _seen(workspace_root, member, "motion", MOTION_FPS)),
+        "phonemes": phonemes.tobytes(),
     }
 
 
@@ -118,23 +119,19 @@ def _feature(workspace_root: str, clip_id: str, feature: dict[str, Any] | None) 
     return read_feature(workspace_root, feature["shard_ref"], clip_id, feature["content_hash"])
 
 
-def _under(feature: np.ndarray | None, member: dict[str, Any], fps: float) -> np.ndarray | None:
-    """The rows of a picture feature that lie under the member; a mixture's may start later."""
-    if feature is None:
-        return None
-    return feature[np.minimum(picture_rows(member, fps), len(feature) - 1)]
+def _seen(
+    workspace_root: str, member: dict[str, Any], feature: str, fps: float
+) -> np.ndarray | None:
+    """A picture feature of a member, from the clips that its picture is made of."""
+    parts = member["parts"] or []
+    arrays = [_feature(workspace_root, part["clip_id"], part[feature]) for part in parts]
+    return combined(parts, arrays, member["combine"], member["duration_s"], fps)
 
 
 def _packed(name: str, channels: str, array: np.ndarray | None) -> dict[str, Any]:
     if array is None:
         return {name: None, channels: 0}
     return {name: array.astype(DTYPE).tobytes(), channels: array.shape[1]}
-
-
-def phonemes_on_grid(phonemes: list[dict[str, Any]], duration_s: float) -> np.ndarray:
-    """Phoneme ids (N,) int16 on the 25 Hz grid; 0 where nothing is said."""
-    spans = [(p["phoneme"], p["start_s"], p["end_s"]) for p in phonemes]
-    return np.asarray(ids_on_grid(spans, duration_s), dtype=np.int16)
 
 
 def _write_samples(workspace_root: str, samples: list[dict[str, Any]]) -> str:
@@ -205,44 +202,56 @@ MEMBERS = f"""
         SELECT clip_id, list(struct_pack(phoneme, start_s, end_s) ORDER BY position) AS phonemes
         FROM phonemes GROUP BY clip_id
     ),
-    recipes AS (
-        SELECT mix_id, split, duration_s, recipe->>'$.phoneme_clip_id' AS phoneme_clip_id,
-               recipe->>'$.picture_clip_id' AS picture_clip_id,
-               (recipe->>'$.picture_offset_s')::DOUBLE AS picture_offset_s,
-               (recipe->>'$.picture_loop_s')::DOUBLE AS picture_loop_s,
-               speech_clip_id, ambience_clip_id
-        FROM mixtures
-    ),
     candidates AS (
         SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, w.clip_id AS other_clip_id,
                k.task, p.split, w.duration_s,
                CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
-               CASE WHEN w.has_picture AND k.task <> 'tts' THEN w.clip_id END
-               AS picture_clip_id,
-               0.0 AS picture_offset_s, NULL::DOUBLE AS picture_loop_s
+               0.0::DOUBLE AS phonemes_at_s, 'add' AS combine, '' AS looked,
+               CASE WHEN w.has_picture AND k.task <> 'tts'
+                    THEN {whole("w.clip_id", "w.duration_s")} END AS picture
         FROM windows w JOIN kinds k USING (clip_id) JOIN splits p USING (source_id)
         WHERE k.kept AND k.task IS NOT NULL
         UNION ALL
-        SELECT mix_id, speech_clip_id, ambience_clip_id, 'mixture', split, duration_s,
-               phoneme_clip_id, picture_clip_id, picture_offset_s, picture_loop_s FROM recipes
+        SELECT mix_id, coalesce(speech_clip_id, ambience_clip_id),
+               coalesce(ambience_clip_id, speech_clip_id), 'mixture', split, duration_s,
+               recipe->>'$.conditions.phonemes.clip_id',
+               coalesce((recipe->>'$.conditions.phonemes.at_s')::DOUBLE, 0.0),
+               recipe->>'$.conditions.combine',
+               CASE WHEN {IS_COMPOSED} THEN '{COMPOSED}' ELSE '' END,
+               CASE WHEN {IS_COMPOSED} THEN {whole("mix_id", "duration_s")} ELSE {PICTURE} END
+        FROM mixtures
+    ),
+    placed AS (
+        SELECT item_id, looked, unnest(picture) AS part, generate_subscripts(picture, 1) AS place
+        FROM candidates
+    ),
+    seen AS (
+        SELECT p.item_id,
+               list(struct_pack(clip_id := part.clip_id, at_s := part.at_s,
+                    length_s := part.length_s, offset_s := part.offset_s, loop_s := part.loop_s,
+                    visual := struct_pack(vi.shard_ref, vi.content_hash),
+                    motion := struct_pack(mo.shard_ref, mo.content_hash)) ORDER BY place) AS parts,
+               list([vi.content_hash, mo.content_hash] ORDER BY place) AS hashes
+        FROM placed p
+        LEFT JOIN features vi ON vi.clip_id = part.clip_id
+             AND vi.extractor = looked || '{IMAGE_EXTRACTOR}'
+        LEFT JOIN features mo ON mo.clip_id = part.clip_id
+             AND mo.extractor = looked || '{MOTION_EXTRACTOR}'
+        GROUP BY p.item_id
     ),
     members AS (
-        SELECT c.item_id, c.task, c.split, c.duration_s, c.picture_clip_id, c.picture_offset_s,
-               c.picture_loop_s, co.codec_id, said.phonemes,
+        SELECT c.item_id, c.task, c.split, c.duration_s, c.combine, c.phonemes_at_s,
+               co.codec_id, said.phonemes, seen.parts,
                struct_pack(shard_ref := la.shard_ref, content_hash := la.content_hash) AS latents,
-               struct_pack(shard_ref := vi.shard_ref, content_hash := vi.content_hash) AS visual,
-               struct_pack(shard_ref := mo.shard_ref, content_hash := mo.content_hash) AS motion,
-               sha256(concat_ws('|', c.item_id, c.task, c.split, co.codec_id, la.content_hash,
-                                vi.content_hash, mo.content_hash, c.picture_offset_s,
-                                c.picture_loop_s, to_json(said.phonemes), '{TABLE_ID}'))
-               AS content_hash
+               sha256(to_json(struct_pack(
+                   c.item_id, c.task, c.split, c.duration_s, co.codec_id, la.content_hash,
+                   c.picture, c.combine, seen.hashes, said.phonemes, c.phonemes_at_s,
+                   phoneme_table := '{TABLE_ID}'))::VARCHAR) AS content_hash
         FROM candidates c
         CROSS JOIN codecs co
         JOIN windows sw ON sw.clip_id = c.source_clip_id
         JOIN features la ON la.clip_id = c.item_id AND la.extractor = 'mel_pca'
-        LEFT JOIN features vi ON vi.clip_id = c.picture_clip_id
-             AND vi.extractor = 'efficientnet_lite0'
-        LEFT JOIN features mo ON mo.clip_id = c.picture_clip_id AND mo.extractor = 'motion'
+        LEFT JOIN seen ON seen.item_id = c.item_id
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
                       AND CASE WHEN EXISTS (FROM files m WHERE m.listed_in = $manifest)
@@ -257,7 +266,7 @@ MEMBERS = f"""
 STAGE = Stage(
     name="snapshot",
     title="freeze the dataset",
-    version=3,
+    version=4,
     config=SnapshotConfig,
     items=f"""
         {MEMBERS}

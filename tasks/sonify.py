@@ -22,10 +22,10 @@ from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
 from tasks.espeak import speak
 from tasks.loudness import loudness_lufs, true_peak_dbtp
+from tasks.mix_conditions import phonemes_on_grid
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.sandbox import Limits, run_limited
 from tasks.script import script_words
-from tasks.snapshot import phonemes_on_grid
 from tasks.source_copy import local_source
 from tasks.source_uri import name_of
 

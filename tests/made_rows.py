@@ -216,6 +216,34 @@ def sight_rows() -> dict[str, list[Row]]:
     }
 
 
+def mixture_rows() -> dict[str, list[Row]]:
+    """A mixture that asks for a loudness difference, and mixtures of speech and ambience alone."""
+    mixtures = (
+        ("m4", "a1", "c1", "broadcast", 14.9, 2.4, 10.0),
+        ("m5", "a1", None, "speech_only", None, 0.0, 8.0),
+        ("m6", None, "c1", "ambience_only", None, None, 4.0),
+    )
+    return {
+        "mixtures": [
+            row(
+                "mixtures",
+                mix_id=mix,
+                item_id=f"{speech or 'a1'}:0",
+                speech_clip_id=speech,
+                ambience_clip_id=ambience,
+                regime=regime,
+                requested_difference_lu=difference_lu,
+                achieved_difference_lu=difference_lu and difference_lu + 0.2,
+                achieved_snr_db=difference_lu and 5.5,
+                speech_at_s=speech_at_s,
+                duration_s=duration_s,
+                recipe="{}",
+            )
+            for mix, speech, ambience, regime, difference_lu, speech_at_s, duration_s in mixtures
+        ]
+    }
+
+
 def _models() -> dict[str, list[Row]]:
     mixtures = (
         ("m1", "a1", "hard", -4.2, -4.0, 8.0),

@@ -85,6 +85,9 @@ def _inputs(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
             "item_id": f"{clip(2 * n)}:0",
             "speech_clip_id": clip(2 * n),
             "ambience_clip_id": clip(2 * n + 1),
+            "recipe": canonical_json(
+                {"speech": {"clip_id": clip(2 * n)}, "ambience": {"clip_id": clip(2 * n + 1)}}
+            ),
             "split": "train",
             "mix_ref": blob(f"mix-{n}"),
             "speech_ref": blob(f"speech-{n}"),

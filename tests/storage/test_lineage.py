@@ -40,6 +40,29 @@ def reached(lineage: Lineage) -> set[tuple[str, str]]:
     return {(n.kind, n.id.rstrip("0")) for n in lineage.texts if n.kind in KINDS}
 
 
+@pytest.mark.parametrize(
+    ("regime", "levels", "text"),
+    [
+        ("hard", "requested_snr_db = -4, achieved_snr_db = -4.02", "hard -4.0 dB"),
+        (
+            "broadcast",
+            "requested_difference_lu = 14, achieved_difference_lu = 14.2, achieved_snr_db = 5",
+            "broadcast 14.2 LU",
+        ),
+        ("speech_only", "speech_lufs = -27", "speech_only"),
+    ],
+)
+def test_a_mixture_is_called_by_its_regime_and_the_level_that_it_asks_for(
+    archive: Catalog, regime: str, levels: str, text: str
+) -> None:
+    node = Node("mixture", full("mix-one"))
+    archive.connection.execute("BEGIN")
+    archive.connection.execute(f"UPDATE mixtures SET regime = '{regime}', {levels}")
+    texts = trace(archive, node, depth=1).texts
+    archive.connection.execute("ROLLBACK")
+    assert texts[node] == text
+
+
 @pytest.mark.parametrize("edge", EDGES, ids=lambda edge: f"{edge.parent}-{edge.child}")
 def test_every_edge_is_a_query_over_the_schema(archive: Catalog, edge: Any) -> None:
     columns = f"{edge.parent_column}, {edge.child_column}"

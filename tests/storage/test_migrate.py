@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "5a96e1c7ae1d")
+SCHEMA = (2, "8e3aefe6bba2")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -273,6 +273,27 @@ def test_a_source_that_only_an_old_dataset_remembers_is_forgotten_there(archive:
     assert {trace: holding(archive, trace) for trace in TRACES} == NOTHING
 
 
+def test_a_mixture_planned_for_a_forgotten_clip_goes_and_one_without_a_parent_keeps_its_file(
+    archive: Catalog,
+) -> None:
+    mix_ref = archive.value(f"SELECT mix_ref FROM mixtures WHERE mix_id = '{full('mix-one')}'")
+    alone = {"ambience_clip_id": full("rain-one"), "regime": "ambience_only", "mix_ref": mix_ref}
+    for name, clip in (("mix-talk", "talk-one"), ("mix-rain", "rain-two")):
+        item = {"mix_id": full(name), "item_id": f"{full(clip)}:1"}
+        add(archive, "mixtures", item | alone)
+        add(archive, "progress", {"stage": "mix", "item_id": item["item_id"]})
+    add_features(archive, "mix-talk", "mix-rain")
+    done = forget(archive, TALK, apply=True)
+    assert done.ids["mixture"] == (full("mix-one"), full("mix-talk"))
+    assert {trace: holding(archive, trace) for trace in (*TRACES, full("mix-talk"))} == {
+        trace: [] for trace in (*TRACES, full("mix-talk"))
+    }
+    assert archive.rows("SELECT mix_id, mix_ref FROM mixtures") == [
+        {"mix_id": full("mix-rain"), "mix_ref": mix_ref}
+    ]
+    assert archive.workspace.exists(mix_ref)
+
+
 @pytest.mark.parametrize("step", ["_unlink", "purge"])
 def test_a_takedown_that_was_killed_is_finished_by_the_same_command(
     archive: Catalog, monkeypatch: pytest.MonkeyPatch, step: str

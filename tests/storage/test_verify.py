@@ -1,5 +1,6 @@
 """Verify finds each thing that was spoiled, where it is, and nothing else."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from storage.catalog import Catalog
 from storage.keys import FILE_COLUMNS, FOREIGN_KEYS
 from storage.schema import TABLES
 from storage.verify import EXAMPLES, Finding, summary, verify
+from storage.verify_splits import leaks
 from storage.workspace import Workspace
 from tasks.pipeline import ALL
 from tests.conftest import Place
@@ -189,7 +191,10 @@ SPOILS = (
     ),
     Spoil(
         "a mixture is not in its parents' strictest split",
-        sql(f"UPDATE lake.mixtures SET ambience_clip_id = '{clip(5)}' WHERE mix_id = '{mix(1)}'"),
+        sql(
+            f"UPDATE lake.mixtures SET ambience_clip_id = '{clip(5)}', "
+            f"recipe = replace(recipe, '{clip(3)}', '{clip(5)}') WHERE mix_id = '{mix(1)}'"
+        ),
         (("mixtures", mix(1), "strictest is test"),),
     ),
     Spoil(
@@ -234,6 +239,39 @@ def findings(whole: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list
         for spoiled in SPOILS:
             spoiled.spoil(catalog)
         return verify(catalog, stages=ALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "recipe", "wrong"),
+    [
+        (
+            f"ambience_clip_id = '{clip(4)}'",
+            {"speech": clip(2), "ambience": clip(3)},
+            f"its parents are {clip(2)} and {clip(4)}, those of its recipe {clip(2)} and {clip(3)}",
+        ),
+        ("speech_clip_id = NULL, ambience_clip_id = NULL", {}, "its parents are none"),
+        (
+            "speech_clip_id = NULL, split = 'test'",
+            {"ambience": clip(3)},
+            "its split is test, its parents' strictest is train",
+        ),
+        ("ambience_clip_id = NULL", {"speech": clip(2)}, ""),
+    ],
+    ids=["another parent", "no parent", "another split", "whole"],
+)
+def test_a_mixture_has_the_parents_of_its_recipe_and_their_strictest_split(
+    whole: Workspace, change: str, recipe: dict[str, str], wrong: str
+) -> None:
+    text = json.dumps({part: {"clip_id": clip_id} for part, clip_id in recipe.items()})
+    with Catalog(whole) as catalog:
+        catalog.connection.execute("BEGIN")
+        catalog.connection.execute(
+            f"UPDATE lake.mixtures SET {change}, recipe = ? WHERE mix_id = ?", [text, mix(1)]
+        )
+        found = [(f.table, f.id, f.wrong) for check in leaks(catalog) for f in check]
+        catalog.connection.execute("ROLLBACK")
+    assert [(table, name) for table, name, _ in found] == [("mixtures", mix(1))] * bool(wrong)
+    assert all(wrong in text for _, _, text in found)
 
 
 def is_found(expected: tuple[str, str, str], finding: Finding) -> bool:

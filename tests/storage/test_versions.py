@@ -61,9 +61,11 @@ def first_version(catalog: Catalog) -> None:
         {"mix_id": full("mix-seen")} | parents,
         {"mix_id": full("mix-lost")} | lost,
         {"mix_id": full("mix-replanned")} | parents,
+        {"mix_id": full("mix-alone"), "speech_clip_id": full("parent")},
     )
     mixed = {"extractor": "mel_pca", "content_hash": "x" * 64}
-    add(catalog, "features", {"clip_id": full("mix-seen")} | mixed)
+    for mix in ("mix-seen", "mix-alone"):
+        add(catalog, "features", {"clip_id": full(mix)} | mixed)
 
 
 def second_version(catalog: Catalog) -> None:
@@ -106,7 +108,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[
     with Catalog(Workspace.at(place(tmp_path_factory.mktemp("versions"))).make()) as opened:
         with opened.transaction():
             first_version(opened)
-        mixes = ("mix-seen", "mix-lost", "mix-replanned")
+        mixes = ("mix-seen", "mix-lost", "mix-replanned", "mix-alone")
         old: dict[str, str] = dict.fromkeys((*CLIPS[:-1], *mixes), "1")
         snapshot = opened.snapshot()
         with opened.transaction():
@@ -146,6 +148,7 @@ def found(catalog: Catalog) -> VersionDiff:
         ("refeatured", "changed", {"features": "motion oooooooo → nnnnnnnn"}),
         ("resplit", "changed", {"split": "train → test"}),
         ("mix-seen", "changed", {"features": "speech parent00 motion oooooooo → nnnnnnnn"}),
+        ("mix-alone", "changed", {"features": "speech parent00 motion oooooooo → nnnnnnnn"}),
     ],
 )
 def test_an_item_that_differs_has_the_reason_that_was_made(
@@ -165,7 +168,7 @@ def test_a_changed_label_names_its_columns(found: VersionDiff) -> None:
 
 
 def test_what_is_equal_is_counted_and_not_listed(found: VersionDiff) -> None:
-    assert found.counts() == {"came": 3, "went": 6, "changed": 7, "same": 2}
+    assert found.counts() == {"came": 3, "went": 6, "changed": 8, "same": 2}
     assert not {full("same"), full("moved")} & {item.item_id for item in found.items}
     assert {row["reason"] for row in found.by_reason()} <= set(REASONS)
 
@@ -180,7 +183,7 @@ def test_backwards_what_came_went(catalog: Catalog, found: VersionDiff) -> None:
 
 def test_a_version_does_not_differ_from_itself(catalog: Catalog) -> None:
     same = diff(catalog, "made", full("dataset-new")[:11])
-    assert (same.items, same.counts()["same"]) == ((), 12)
+    assert (same.items, same.counts()["same"]) == ((), 13)
 
 
 def test_another_codec_is_the_reason(catalog: Catalog) -> None:

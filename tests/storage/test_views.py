@@ -10,7 +10,7 @@ from storage.catalog import Catalog
 from storage.schema import VIEWS
 from storage.workspace import Workspace
 from tests.conftest import Place
-from tests.made_rows import insert_all, row, sight_rows
+from tests.made_rows import insert_all, mixture_rows, row, sight_rows
 
 HOUR = 3600
 
@@ -19,7 +19,7 @@ HOUR = 3600
 def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
     with Catalog(Workspace.at(place(tmp_path_factory.mktemp("views"))).make()) as opened:
         insert_all(opened)
-        for table, rows in sight_rows().items():
+        for table, rows in (sight_rows() | mixture_rows()).items():
             opened.insert(table, rows)
         yield opened
 
@@ -87,7 +87,7 @@ def test_the_funnel_counts_what_each_step_leaves(catalog: Catalog) -> None:
         (5, "cut", "clips", 5, pytest.approx(96)),
         (6, "heard", "clips", 4, pytest.approx(84)),
         (7, "kept", "clips", 4, pytest.approx(84)),
-        (8, "mixed", "mixtures", 3, pytest.approx(22)),
+        (8, "mixed", "mixtures", 6, pytest.approx(44)),
         (9, "frozen", "members", 4, pytest.approx(52)),
     ]
 
@@ -154,14 +154,51 @@ def test_a_stages_progress_counts_its_rejects_and_sums_its_cost(catalog: Catalog
     ]
 
 
-def test_an_snr_falls_into_the_bin_of_1_db_below_it_also_under_zero(catalog: Catalog) -> None:
-    # Asked -4.2, 5.3, 5.9; measured -4.0, 5.9, 6.1.
+def test_a_level_falls_into_the_bin_of_1_db_below_it_also_under_zero(catalog: Catalog) -> None:
+    # Asked -4.2, 5.3, 5.9; measured -4.0, 5.9, 6.1. Broadcast's SNR is measured and not asked for.
     assert answer(catalog, "snr_histogram") == [
         ("hard", -5, -4, 1, 0),
         ("hard", -4, -3, 0, 1),
         ("location", 5, 6, 2, 1),
         ("location", 6, 7, 0, 1),
     ]
+    assert answer(catalog, "loudness_difference_histogram") == [
+        ("broadcast", 14, 15, 1, 0),
+        ("broadcast", 15, 16, 0, 1),
+    ]
+
+
+def test_words_and_phonemes_of_a_mixture_lie_where_its_speech_does(catalog: Catalog) -> None:
+    wanted = "mixture_words WHERE mix_id IN ('m1', 'm4', 'm5') ORDER BY mix_id, position"
+    assert answer(catalog, wanted) == [
+        ("m1", 0, "hello", 0.0, 0.5),  # a row of before version 2 of recipes
+        ("m1", 1, "there", 1.0, 1.5),
+        ("m4", 0, "hello", 2.4, 2.9),
+        ("m4", 1, "there", 3.4, 3.9),
+        ("m5", 0, "hello", 0.0, 0.5),
+        ("m5", 1, "there", 1.0, 1.5),
+    ]
+    columns = "mix_id, word_position, phoneme, start_s, end_s"
+    assert answer(catalog, "mixture_phonemes WHERE mix_id >= 'm4' ORDER BY mix_id", columns) == [
+        ("m4", 0, "ħ", 2.4, 2.5),
+        ("m5", 0, "ħ", 0.0, 0.1),
+    ]
+
+
+def test_a_mixture_of_one_parent_has_one_source(catalog: Catalog) -> None:
+    catalog.connection.execute("BEGIN")
+    try:
+        for mix in ("m5", "m6"):
+            member = row("dataset_items", dataset_id="d2", item_id=mix, task="mixture")
+            catalog.insert("dataset_items", [member])
+        columns = "item_id, role, clip_id, source_id"
+        wanted = "dataset_sources WHERE item_id IN ('m5', 'm6') ORDER BY item_id"
+        assert answer(catalog, wanted, columns) == [
+            ("m5", "speech", "a1", "A"),
+            ("m6", "ambience", "c1", "C"),
+        ]
+    finally:
+        catalog.connection.execute("ROLLBACK")
 
 
 def test_a_members_sources_are_its_clips_own_or_both_parents_of_the_mixture(

@@ -1,6 +1,7 @@
 """Latents: as many as the clip's duration says, the same whatever else is in the shard."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from safetensors.torch import load
 
 from models.codec import MelPCA
 from models.timeline import LATENT_HZ, count
-from storage.blobs import Blobs
+from storage.blobs import Blobs, hash_in
+from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.stage import ShardRef, ShardTarget
-from tasks.encode import FIT_STAGE, STAGE, EncodeConfig, FitCodecConfig
+from storage.workspace import Workspace
+from tasks.encode import FIT_STAGE, STAGE, EncodeConfig, FitCodecConfig, mixture_audio
+from tasks.mix import render_parents
+from tasks.mix_render import flac_bytes
+from tests.made_commits import made_row
 from tests.made_model import CHANNELS, codec_ref
 
 DURATIONS_S = (0.5, 4.0, 4.01, 4.019, 4.019999, 4.020001, 4.03, 4.05, 0.01)
@@ -75,6 +81,83 @@ def test_a_clip_that_ends_beyond_its_sound_is_silent_there(workspace: Path) -> N
     array = latents(workspace, rows[0])
     assert len(array) == 50
     assert np.ptp(array[30:], axis=0).max() < np.ptp(array[:20], axis=0).max() / 10
+
+
+def mixture(workspace: Path, rate_hz: int, is_stored: bool) -> dict[str, Any]:
+    """A row of `mixtures` of noise alone, 2 s long, at a rate, with its file or without."""
+    sound = np.random.default_rng(1).normal(0, 0.1, 3 * rate_hz)
+    sink = io.BytesIO()
+    soundfile.write(sink, sound, rate_hz, format="FLAC")
+    ref = Blobs(workspace).put_bytes(sink.getvalue(), ".flac")
+    recipe = {
+        "version": 2, "mode": "add", "regime": "ambience_only", "rate_hz": rate_hz,
+        "duration_s": 2.0, "requested": {"snr_db": None, "loudness_difference_lu": None},
+        "speech": None,
+        "ambience": {
+            "clip_id": "rain", "audio_sha256": hash_in(ref), "start_s": 0.0, "end_s": 3.0,
+            "offset_s": 0.4, "loop_s": None, "ducking": None, "devices": [],
+        },
+        "fade_ms": 15.0, "frame_ms": 30.0,
+        "master": {"loudness_lufs": -27.0, "true_peak_dbtp": -2.0},
+    }  # fmt: skip
+    done = render_parents(str(workspace), recipe)
+    mix_ref = Blobs(workspace).put_bytes(flac_bytes(done.mix, rate_hz), ".flac")
+    return {
+        "mix_id": "mix", "duration_s": 2.0, "mix_ref": mix_ref if is_stored else None,
+        "recipe": json.dumps(recipe), "output_sha256": done.sha256(), "rendered_by": "a test",
+    }  # fmt: skip
+
+
+def mixture_item(workspace: Path, row: dict[str, Any]) -> dict[str, Any]:
+    made = {"item_id": "mix", "audio_ref": row["output_sha256"], "start_s": 0.0, "end_s": 2.0}
+    return made | {"codec_ref": codec_ref(workspace), "_mixture": row}
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_a_mixture_without_a_file_is_rendered_and_has_the_latents_of_its_file(
+    workspace: Path, rate_hz: int
+) -> None:
+    rows = []
+    for is_stored in (True, False):
+        item = mixture_item(workspace, mixture(workspace, rate_hz, is_stored))
+        rows += run(STAGE, workspace, [item | {"item_id": f"mix-{is_stored}"}], EncodeConfig())[
+            "features"
+        ]
+    assert rows[0]["shape"] == [50, CHANNELS]
+    assert rows[0]["content_hash"] == rows[1]["content_hash"]
+
+
+def test_a_mixture_of_48_khz_has_the_sound_of_its_16_khz_in_the_codec(workspace: Path) -> None:
+    row = mixture(workspace, 48_000, is_stored=True)
+    high, _ = soundfile.read(str(Blobs(workspace).path(row["mix_ref"])), dtype="float32")
+    low = mixture_audio(str(workspace), row)
+    assert low.shape == (1, 32_000) and low.dtype == np.float32
+    spectra = [
+        np.abs(np.fft.rfft(sound))[: 2 * 7_000] / len(sound) for sound in (high, low[0])
+    ]  # bins of 0.5 Hz, up to 7 kHz
+    assert np.abs(spectra[0] - spectra[1]).max() < 0.01 * spectra[0].max()
+
+
+def test_samples_that_are_not_those_of_the_row_are_a_reject(workspace: Path) -> None:
+    row = mixture(workspace, 16_000, is_stored=False) | {"output_sha256": "other"}
+    made = run(STAGE, workspace, [mixture_item(workspace, row)], EncodeConfig())
+    assert [reject["reason"] for reject in made["rejects"]] == ["content_hash"]
+
+
+def test_what_is_kept_of_a_mixture_does_not_make_it_pending_again(tmp_path: Path) -> None:
+    with Catalog(Workspace.at(tmp_path).make()) as catalog:
+        catalog.insert("codecs", [made_row("codecs", codec_id="c", ref="blobs/ab/cd.safetensors")])
+        catalog.insert("mixtures", [made_row("mixtures", mix_id="mix", mix_ref="blobs/aa/b.flac")])
+        hashes = []
+        for change in (
+            "mix_ref = NULL, rendered_by = 'other', run_id = 'other'",
+            "output_sha256 = 'other'",
+            "recipe = recipe",
+        ):
+            catalog.plan(STAGE, EncodeConfig())
+            hashes.append(catalog.value("SELECT _input_hash FROM keyed"))
+            catalog.connection.execute(f"UPDATE lake.mixtures SET {change}")
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_the_codec_is_a_blob_that_loads_and_the_same_each_time(workspace: Path) -> None:

@@ -33,18 +33,24 @@ TEXT: dict[str, Any] = {
     "int32": 1,
     "bool": True,
 }
-RECIPE = {
-    "phoneme_clip_id": "read-clip",
-    "picture_clip_id": "rain-clip",
-    "picture_offset_s": 0.4,
-    "picture_loop_s": 1.2,
+LOOPED = {"clip_id": "rain-clip", "at_s": 0.0, "length_s": 2.0, "offset_s": 0.4, "loop_s": 1.2}
+CONDITIONS = {
+    "combine": "add",
+    "picture": [LOOPED],
+    "compose": None,
+    "phonemes": {"clip_id": "read-clip", "at_s": 0.0},
 }
+SPEAKER = {"clip_id": "film-clip", "at_s": 2.4, "length_s": 2.0, "offset_s": 0.0, "loop_s": None}
 
 
 def row(table: str, **values: Any) -> dict[str, Any]:
     """A row with something in every column that needs a value."""
     filled = {c.name: TEXT.get(str(c.type), []) for c in TABLES[table].columns if not c.nullable}
     return filled | {"run_id": "r-0"} | values
+
+
+def recipe(**changes: Any) -> str:
+    return json.dumps({"conditions": CONDITIONS | changes})
 
 
 def features(workspace: Path, clip_id: str, duration_s: float, seen: bool) -> list[dict[str, Any]]:
@@ -101,7 +107,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[C
             speech_clip_id="read-clip",
             split="train",
             duration_s=CLIP_S,
-            recipe=json.dumps(RECIPE),
+            recipe=recipe(),
         )
         catalog.insert("mixtures", [mixture])
         catalog.insert("features", features(workspace.root, "mix", CLIP_S, False))
@@ -242,8 +248,13 @@ CHANGES = {
     "task": "UPDATE lake.kinds SET task = 'tts' WHERE clip_id = 'film-clip'",
     "codec": "UPDATE lake.codecs SET codec_id = 'other'",
     "member": "DELETE FROM lake.features WHERE clip_id = 'read-clip'",
-    "recipe": """UPDATE lake.mixtures SET recipe = replace(recipe, '0.4', '0.8')""",
-    "loop": """UPDATE lake.mixtures SET recipe = replace(recipe, '1.2', '1.6')""",
+    "offset": "UPDATE lake.mixtures SET recipe = replace(recipe, '0.4', '0.8')",
+    "loop": "UPDATE lake.mixtures SET recipe = replace(recipe, '1.2', '1.6')",
+    "combine": """UPDATE lake.mixtures SET recipe = replace(recipe, '"add"', '"insert"')""",
+    "place": "UPDATE lake.mixtures SET recipe = replace(recipe, '0.0, \"len', '0.2, \"len')",
+    "speech": "UPDATE lake.mixtures SET recipe = replace(recipe, '0.0}}', '0.2}}')",
+    "composed": "UPDATE lake.mixtures SET "
+    """recipe = replace(recipe, '"compose": null', '"compose": {"kind": "cut"}')""",
 }
 
 
@@ -326,6 +337,80 @@ def test_a_mixture_sees_the_looped_picture_of_its_ambience_from_its_offset_on(
     assert np.array_equal(mix["visual"][:, 0], at_10)
     assert np.array_equal(mix["motion"][:, 0], at_25)
     assert np.flatnonzero(mix["phonemes"]).tolist() == list(range(10, 20))
+
+
+MIX_S = 6.0
+OVER = {"add": 1.0, "insert": 0.0}
+
+
+@pytest.mark.parametrize("combine", OVER)
+def test_conditions_change_on_the_frames_at_which_the_speech_begins_and_ends(
+    catalog: Catalog, tmp_path: Path, combine: str
+) -> None:
+    base = LOOPED | {"length_s": MIX_S}
+    said = {"clip_id": "read-clip", "at_s": 2.4}
+    made = recipe(combine=combine, picture=[base, SPEAKER], phonemes=said)
+    mix = mixed(catalog, tmp_path, made)
+    for feature, fps, first, last in (("visual", 10, 24, 44), ("motion", 25, 60, 110)):
+        loop = (np.arange(round(MIX_S * fps)) % round(1.2 * fps)) + round(0.4 * fps)
+        over = np.arange(last - first) + OVER[combine] * loop[first:last]
+        expected = np.concatenate([loop[:first], over, loop[last:]])
+        assert np.array_equal(mix[feature][:, 0], expected), feature
+    # The clip says something from 0.4 to 0.8 s.
+    assert np.flatnonzero(mix["phonemes"]).tolist() == list(range(70, 80))
+
+
+def test_frames_that_no_part_covers_are_zeros_and_no_part_is_no_picture(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    mix = mixed(catalog, tmp_path, recipe(picture=[SPEAKER | {"at_s": 4.2}]))
+    assert not mix["visual"][:42].any() and not mix["motion"][:105].any()
+    assert np.array_equal(mix["motion"][105:, 0], np.arange(45))
+    for picture in ([], [LOOPED | {"clip_id": "read-clip"}]):
+        mix = mixed(catalog, tmp_path, recipe(picture=picture))
+        assert mix["visual"] is None and mix["motion"] is None
+
+
+def test_a_composed_mixture_sees_its_own_picture_or_none(catalog: Catalog, tmp_path: Path) -> None:
+    made = recipe(picture=[LOOPED, SPEAKER], compose={"kind": "cut"})
+    assert mixed(catalog, tmp_path, made)["visual"] is None
+    row_of_mix = {"clip_id": "mix", "extractor": "composed_efficientnet_lite0", "version": 1}
+    array = np.full((60, 2), 7.0)
+    (packed,) = pack_features(catalog.workspace.root, [row_of_mix | {"_array": array}])
+    catalog.insert("features", [row("features", **packed)])
+    mix = mixed(catalog, tmp_path, made)
+    assert np.array_equal(mix["visual"], array) and mix["motion"] is None
+
+
+@pytest.mark.parametrize(
+    ("parents", "expected"),
+    [
+        ({"ambience_clip_id": None}, {"CC0-1.0"}),
+        ({"speech_clip_id": None, "ambience_clip_id": "rain-clip"}, {"CC-BY-3.0"}),
+    ],
+    ids=["speech only", "ambience only"],
+)
+def test_a_mixture_needs_the_licences_of_the_parents_that_it_has(
+    catalog: Catalog, parents: dict[str, str | None], expected: set[str]
+) -> None:
+    for column, value in parents.items():
+        catalog.connection.execute(f"UPDATE lake.mixtures SET {column} = ?", [value])
+    for source, licence in STATED.items():
+        update = "UPDATE lake.files SET licence = ? WHERE source_id = ?"
+        catalog.connection.execute(update, [licence, source])
+    for licences in ({"CC0-1.0"}, {"CC-BY-3.0"}):
+        found = members(catalog, SnapshotConfig("made", "", tuple(sorted(licences))))
+        assert ("mix" in found) == (expected == licences)
+
+
+def mixed(catalog: Catalog, folder: Path, made: str) -> dict[str, Any]:
+    """The sample of the mixture where it has this recipe and is six seconds long."""
+    catalog.connection.execute("UPDATE lake.mixtures SET recipe = ?, duration_s = ?", [made, MIX_S])
+    (item,) = items(catalog)
+    root = str(catalog.workspace.root)
+    rows = snapshot(item, ShardTarget(root, str(folder)), CONFIG)
+    found = read_samples(root, rows["datasets"][0]["shard_refs"], "train")
+    return next(sample for sample in found if sample["item_id"] == "mix")
 
 
 def test_a_new_member_is_a_new_version_and_the_old_one_stays(frozen: Catalog) -> None:
