@@ -32,6 +32,10 @@ SETTINGS = {
 }
 
 
+# Extension files whose signature this process has checked: path, device, inode, bytes, change.
+_checked: set[tuple[str, int, int, int, int]] = set()
+
+
 class CatalogMissing(FileNotFoundError):
     """The workspace has no catalog yet."""
 
@@ -60,14 +64,11 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
 
     Raises ModuleNotFoundError for a missing extension.
     """
-    connection = duckdb.connect(config=dict(SETTINGS))
+    unneeded = {"sqlite_scanner" if workspace.catalog_url else "postgres_scanner"}
+    if not workspace.data_url:
+        unneeded.add("httpfs")
+    connection = connection_with(*(name for name in EXTENSIONS if name not in unneeded))
     try:
-        unneeded = {"sqlite_scanner" if workspace.catalog_url else "postgres_scanner"}
-        if not workspace.data_url:
-            unneeded.add("httpfs")
-        for name in EXTENSIONS:
-            if name not in unneeded:
-                connection.execute(f"LOAD {quoted(extension_path(name))}")
         if workspace.catalog_url:
             connection.execute(Database.at(workspace.catalog_url).secret(SECRET))
             # A COMMIT over a network may be done although its answer is lost; DuckLake then deletes
@@ -83,6 +84,34 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def connection_with(*extensions: str) -> duckdb.DuckDBPyConnection:
+    """A connection with some of EXTENSIONS loaded, each signed by DuckDB's makers.
+
+    A signature costs 0.1 CPU-seconds to check, so a process checks each file once. The code of a
+    file that it checked is the code that it has in memory, whatever connection loads it again.
+    Raises ModuleNotFoundError for a missing extension, and duckdb.Error for an unsigned one.
+    """
+    paths = [extension_path(name) for name in extensions]
+    files = {_file_of(path) for path in paths}
+    settings = SETTINGS | {"allow_unsigned_extensions": str(files <= _checked).lower()}
+    connection = duckdb.connect(config=dict(settings))
+    try:
+        for path in paths:
+            connection.execute(f"LOAD {quoted(path)}")
+        # From here on no statement can allow them again: DuckDB takes that only at the start.
+        connection.execute("SET allow_unsigned_extensions = false")
+    except BaseException:
+        connection.close()
+        raise
+    _checked.update(files)
+    return connection
+
+
+def _file_of(path: Path) -> tuple[str, int, int, int, int]:
+    told = path.stat()
+    return str(path), told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def is_there(workspace: Workspace) -> bool:
