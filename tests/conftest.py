@@ -14,11 +14,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+from storage import lake
 from storage.workspace import Workspace
 from tests.made_server import NoServer, Server, running_server
 from tests.made_store import StoreServer, placed, running_store
 
 Place = Callable[[Path], Path]
+
+# Of DuckDB too: its main thread polls while another has the only task, and on small catalogs that
+# takes half of the time. Commands that the tests start have all their threads.
+lake.SETTINGS["threads"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from storage import lake
-from storage.lake import connection_with, extension_path
+from storage.lake import connection_with, extension_path, one_thread
 
 
 @pytest.fixture
@@ -74,3 +74,20 @@ def test_no_connection_lets_a_statement_load_unsigned_code(times: int) -> None:
             connection.execute("SET allow_unsigned_extensions = true")
         connection.execute("RESET allow_unsigned_extensions")
         assert connection.execute(setting).fetchone() == (False,)
+
+
+def threads_of(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute("SELECT current_setting('threads')").fetchone()
+    assert row
+    return row[0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_thread_works_while_asked_and_all_again_after_a_failure(threads: int) -> None:
+    with duckdb.connect(config={"threads": str(threads)}) as connection:
+        with one_thread(connection):
+            assert threads_of(connection) == 1
+        assert threads_of(connection) == threads
+        with pytest.raises(duckdb.Error), one_thread(connection):
+            connection.execute("SELECT no_such_column")
+        assert threads_of(connection) == threads
