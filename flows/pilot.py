@@ -77,7 +77,7 @@ class _Room:
                 ]
                 configs = [config] * len(shards)
                 for result in pool.map(workers.run, shards, outs, configs):
-                    catalog.commit(stage, result)
+                    catalog.commit(stage, result, plan.again)
 
     def tried(self) -> list[Tried]:
         """What was measured on each file."""

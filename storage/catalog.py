@@ -21,6 +21,7 @@ from storage.lake import (
     CatalogMissing,
     attach,
     detach,
+    one_thread,
     open_connection,
     place_of,
     require_there,
@@ -87,11 +88,12 @@ class Catalog:
         self.connection = open_connection(workspace)
         self.commits = ShardCommits(self)
         try:
-            # Two processes that make one lake at the same moment would make its tables twice.
-            with nullcontext() if read_only else self.gate.committing():
-                attach(self.connection, workspace, read_only, snapshot)
-            if snapshot is None:
-                self._bring_up(read_only)
+            with one_thread(self.connection):
+                # Two processes that make one lake at the same moment would make its tables twice.
+                with nullcontext() if read_only else self.gate.committing():
+                    attach(self.connection, workspace, read_only, snapshot)
+                if snapshot is None:
+                    self._bring_up(read_only)
             if not read_only:
                 claim(workspace)
         except BaseException:
@@ -245,7 +247,10 @@ class Catalog:
         however much is done already. Items that another build has finished meanwhile, under the
         same fingerprint and for the same input, are left out. Raises CommitFailed.
         """
-        if result.tables.get("progress") is not None:
+        if result.tables.get("progress") is None:
+            return
+        # What was written for the items before is sought in whole tables.
+        with nullcontext() if again else one_thread(self.connection):
             self.commits.commit(stage, result, again)
 
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:

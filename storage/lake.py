@@ -8,6 +8,8 @@ What else the attached lake needs is one function each: `_metadata` says where t
 
 import glob
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -30,6 +32,10 @@ SETTINGS = {
     # Secrets that a person keeps in ~/.duckdb are theirs.
     "allow_persistent_secrets": "false",
 }
+
+
+# Extension files whose signature this process has checked: path, device, inode, bytes, change.
+_checked: set[tuple[str, int, int, int, int]] = set()
 
 
 class CatalogMissing(FileNotFoundError):
@@ -60,14 +66,11 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
 
     Raises ModuleNotFoundError for a missing extension.
     """
-    connection = duckdb.connect(config=dict(SETTINGS))
+    unneeded = {"sqlite_scanner" if workspace.catalog_url else "postgres_scanner"}
+    if not workspace.data_url:
+        unneeded.add("httpfs")
+    connection = connection_with(*(name for name in EXTENSIONS if name not in unneeded))
     try:
-        unneeded = {"sqlite_scanner" if workspace.catalog_url else "postgres_scanner"}
-        if not workspace.data_url:
-            unneeded.add("httpfs")
-        for name in EXTENSIONS:
-            if name not in unneeded:
-                connection.execute(f"LOAD {quoted(extension_path(name))}")
         if workspace.catalog_url:
             connection.execute(Database.at(workspace.catalog_url).secret(SECRET))
             # A COMMIT over a network may be done although its answer is lost; DuckLake then deletes
@@ -83,6 +86,55 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def connection_with(*extensions: str) -> duckdb.DuckDBPyConnection:
+    """A connection with some of EXTENSIONS loaded, each signed by DuckDB's makers.
+
+    A signature costs 0.1 CPU-seconds to check, so a process checks each file once. The code of a
+    file that it checked is the code that it has in memory, whatever connection loads it again.
+    Raises ModuleNotFoundError for a missing extension, and duckdb.Error for an unsigned one.
+    """
+    paths = [extension_path(name) for name in extensions]
+    files = {_file_of(path) for path in paths}
+    settings = SETTINGS | {"allow_unsigned_extensions": str(files <= _checked).lower()}
+    connection = duckdb.connect(config=dict(settings))
+    try:
+        for path in paths:
+            connection.execute(f"LOAD {quoted(path)}")
+        # From here on no statement can allow them again: DuckDB takes that only at the start.
+        connection.execute("SET allow_unsigned_extensions = false")
+    except BaseException:
+        connection.close()
+        raise
+    _checked.update(files)
+    return connection
+
+
+@contextmanager
+def one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Lets DuckDB work on the calling thread alone, for statements of milliseconds.
+
+    Where another thread has the only task, the calling one polls for it and burns as much: a small
+    commit costs 2 to 4 times the CPU time on 2 to 8 threads, and more wall time where the machine
+    is busy. The connection must be in no transaction.
+    """
+    row = connection.execute("SELECT current_setting('threads')").fetchone()
+    threads = int(row[0]) if row else 1
+    if threads == 1:
+        yield
+        return
+    connection.execute("SET threads = 1")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):
+            connection.execute(f"SET threads = {threads}")
+
+
+def _file_of(path: Path) -> tuple[str, int, int, int, int]:
+    told = path.stat()
+    return str(path), told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def is_there(workspace: Workspace) -> bool:

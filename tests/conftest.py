@@ -7,18 +7,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 # Before torch and OpenMP are loaded: one thread keeps results and times the same on every machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling
 
+from storage import lake
 from storage.workspace import Workspace
 from tests.made_server import NoServer, Server, running_server
 from tests.made_store import StoreServer, placed, running_store
 
 Place = Callable[[Path], Path]
+
+# Of DuckDB too: its main thread polls while another has the only task, and on small catalogs that
+# takes half of the time. Commands that the tests start have all their threads.
+lake.SETTINGS["threads"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +60,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marks = {mark.name for mark in item.iter_markers()}
         if marks & {"flow", "store", "everywhere"} or not anywhere:
             item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "::1"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """With `--dist loadfile` the files that look at one built workspace go to one worker."""
+    return _ByBuilt(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class _ByBuilt(LoadFileScheduling):
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        # The fixture takes as long as a file of tests, and each worker would make its own.
+        self.of_built = {
+            path.relative_to(config.rootpath).as_posix()
+            for path in (config.rootpath / "tests" / "flows").glob("test_*.py")
+            if "built: Built" in path.read_text("utf-8")
+        }
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "built" if file in self.of_built else file
 
 
 @pytest.fixture(autouse=True)

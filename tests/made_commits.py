@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage.catalog import Catalog
+from storage.lake import open_connection
 from storage.schema import TABLES
 from storage.stage import Output, ShardRef, ShardResult, ShardTarget, Stage, write_rows
 from storage.workspace import ADDRESSES, Workspace
@@ -106,17 +107,32 @@ def other_machine(room: Workspace, folder: Path) -> Workspace:
 
 
 def commit_until_killed(root: Path, shards: int, clips: int) -> None:
-    """Commits the shards that are not yet there, in order; says `ready` when it begins."""
+    """Commits the shards that are not yet there, in order; says `ready` and its id at the start."""
     workspace = Workspace.at(root)
     with Catalog(workspace) as catalog, catalog.gate.building():
         done = {row["item_id"] for row in catalog.rows("SELECT item_id FROM progress")}
-        print("ready", flush=True)
+        print("ready", os.getpid(), flush=True)
         for number in range(shards):
             if clip_of(number, 0) not in done:
                 folder = workspace.scratch("made", f"{os.getpid()}-{number}")
-                catalog.commit(STAGE, made_shard(folder, number, clips))
+                catalog.commit(STAGE, made_shard(folder, number, clips), False)
     print("done", flush=True)
 
 
+def raise_committers(root: Path, clips: int) -> None:
+    """Forks a process that commits for each number of shards that it reads; says how each ended.
+
+    Python, its modules and DuckDB's extensions are loaded once for all of them.
+    """
+    open_connection(Workspace.at(root)).close()
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            commit_until_killed(root, int(line), clips)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    commit_until_killed(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    raise_committers(Path(sys.argv[1]), int(sys.argv[2]))

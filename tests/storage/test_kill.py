@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Self
 
 import pytest
 
@@ -18,15 +19,36 @@ KILLS, SHARDS, CLIPS = 30, 400, 12
 LONGEST_S = 1.0
 
 
-def start(room: Workspace, shards: int) -> subprocess.Popen[str]:
-    """A process that has opened the catalog and begins to commit."""
-    command = [sys.executable, "-m", "tests.made_commits", str(room.root), str(shards), str(CLIPS)]
-    # The folder remembers the address without its password.
-    environment = os.environ | {"PGPASSWORD": secret_of(room.catalog_url)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+class Committers:
+    """Processes that commit to a workspace, one after the other."""
+
+    def __init__(self, room: Workspace) -> None:
+        command = [sys.executable, "-m", "tests.made_commits", str(room.root), str(CLIPS)]
+        # The folder remembers the address without its password.
+        environment = os.environ | {"PGPASSWORD": secret_of(room.catalog_url)}
+        pipe = subprocess.PIPE
+        self.parent = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.parent.kill()
+        self.parent.communicate()
+
+    def start(self, shards: int) -> int:
+        """The id of a process that has opened the catalog and begins to commit."""
+        assert self.parent.stdin is not None
+        self.parent.stdin.write(f"{shards}\n")
+        self.parent.stdin.flush()
+        word, process = self.said().split()
+        assert word == "ready"
+        return int(process)
+
+    def said(self) -> str:
+        """What the process, or its parent, says next."""
+        assert self.parent.stdout is not None
+        return self.parent.stdout.readline().strip()
 
 
 def whole_shards(workspace: Workspace) -> int:
@@ -53,17 +75,17 @@ def kill_often(room: Workspace, kills: int) -> list[int]:
         begin(catalog)
     moments = random.Random(7)
     counts = []
-    for _ in range(kills):
-        process = start(room, SHARDS)
-        time.sleep(moments.uniform(0, LONGEST_S))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        counts.append(whole_shards(room))
-    with Catalog(room) as catalog:
-        assert verify(catalog, stages=(STAGE,)) == []
-    last = start(room, counts[-1] + 3)
-    said, _ = last.communicate(timeout=60)
-    assert (said, last.returncode) == ("done\n", 0)
+    with Committers(room) as committers:
+        for _ in range(kills):
+            process = committers.start(SHARDS)
+            time.sleep(moments.uniform(0, LONGEST_S))
+            os.kill(process, signal.SIGKILL)
+            assert committers.said() == f"ended {-signal.SIGKILL}"
+            counts.append(whole_shards(room))
+        with Catalog(room) as catalog:
+            assert verify(catalog, stages=(STAGE,)) == []
+        committers.start(counts[-1] + 3)
+        assert (committers.said(), committers.said()) == ("done", "ended 0")
     return [*counts, whole_shards(room)]
 
 

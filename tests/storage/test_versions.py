@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from storage.catalog import Catalog
-from storage.lake import EXTENSIONS, extension_path
+from storage.lake import connection_with
 from storage.snapshots import as_of, snapshots
 from storage.version_facts import Past
 from storage.versions import REASONS, UnknownVersion, VersionDiff, _shared, diff, resolve
@@ -248,15 +248,11 @@ def test_a_moment_that_is_none_is_refused(catalog: Catalog, moment: str, message
 @pytest.fixture
 def attached(catalog: Catalog) -> Iterator[Callable[[int], Any]]:
     """Opens the catalog read-only as of a snapshot, in a connection of its own."""
-    import duckdb
-
     connections = []
 
     def attach(snapshot: int) -> Any:
-        connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+        connection = connection_with("ducklake", "sqlite_scanner")
         connections.append(connection)
-        for name in EXTENSIONS:
-            connection.execute(f"LOAD '{extension_path(name)}'")
         workspace = catalog.workspace
         connection.execute(
             f"ATTACH 'ducklake:sqlite:{workspace.catalog_path}' AS lake (READ_ONLY, "
