@@ -50,7 +50,6 @@ RATE_HZ = 48_000
 LENGTH_S = 10.0
 PAUSE_S = 0.4
 PEERS = Path(__file__).parent / "peers"
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 Job = dict[str, Any]
 
 
@@ -241,7 +240,7 @@ def compare(
     """Interleaved repeats; prints medians, and the levels of the last repeat."""
     listed = folder / "jobs.json"
     listed.write_text(json.dumps(jobs), encoding="utf-8")
-    print(f"\n{len(jobs)} mixtures, median of {repeats} interleaved repeats, {load()}", flush=True)
+    print(f"\n{len(jobs)} mixtures, median of {repeats} interleaved repeats, {load()}")
     for repeat in range(repeats):
         for contender in contenders:
             out = folder / "out"
@@ -264,11 +263,12 @@ def compare(
             f"{one.name:<14}{1000 * costs_s[one.name]:>12.2f}{min(runs_ms):>8.2f}"
             f"{max(runs_ms):>8.2f}{start_s:>9.2f}{costs_s[one.name] / ours_s:>11.2f}"
         )
-    print(f"{load()} on {os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
+    print(f"{load()} on {os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}")
 
 
 def main() -> None:
     """Compares the contenders that are asked for."""
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=1000, help="mixtures a repeat")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats")
