@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "ba335a335b21")
+SCHEMA = (2, "d0a964f43c65")
 
 
 @pytest.mark.parametrize("read_only", [False, True])
