@@ -195,8 +195,20 @@ CLIP_TABLES: tuple[Table, ...] = (
             "s",
             '[{"start_s": 1.25, "end_s": 1.406}]',
         ),
-        optional("cuts_speech_start", BOOL, "Its start lies inside a span of speech.", "", "false"),
-        optional("cuts_speech_end", BOOL, "Its end lies inside a span of speech.", "", "false"),
+        optional(
+            "cuts_speech_start",
+            BOOL,
+            "Its start lies inside what the voice detector calls speech.",
+            "",
+            "false",
+        ),
+        optional(
+            "cuts_speech_end",
+            BOOL,
+            "Its end lies inside what the voice detector calls speech.",
+            "",
+            "false",
+        ),
         optional(
             "trim_start_s",
             DOUBLE,

@@ -1,14 +1,20 @@
 """Windows lie in their scenes: no overlap, none too long, times whole microseconds."""
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.timeline import AUDIO_HZ
 from storage.rejects import Rejected
 from tasks.borders import Speech
 from tasks.clips import ClipsConfig, clip_source, cut_windows
+from tasks.voice import VoiceConfig, voice
 
 SILENT = Speech(())
 CUTS = st.lists(st.floats(0, 200, allow_nan=False), max_size=8)
@@ -91,6 +97,56 @@ def test_a_span_that_a_scene_cuts_is_parted_and_a_crumb_of_it_is_no_speech() -> 
     assert after["speech_spans"] == spans((0.2, 4.0))
     assert (before["cuts_speech_end"], after["cuts_speech_start"]) == (True, True)
     assert (before["cuts_speech_start"], after["cuts_speech_end"]) == (False, False)
+
+
+@pytest.fixture(scope="module")
+def reading(demo_corpus: Path) -> tuple[dict[str, Any], list[float]]:
+    """49 s of read lines, a second apart, as `voice` hears them; the middles of the rests."""
+    rest = np.zeros(AUDIO_HZ, np.float32)
+    parts, rests_s, at = [], [], 0
+    for name in ("0870", "0880", "0890", "0920", "0930") * 2:
+        line = soundfile.read(demo_corpus / f"librivox/{name}.wav")[0].astype(np.float32)
+        parts += [line, rest]
+        at += len(line) + len(rest)
+        rests_s.append((at - len(rest) / 2) / AUDIO_HZ)
+    audio = np.concatenate(parts)
+    return made_item(len(audio) / AUDIO_HZ, []) | voice([audio], VoiceConfig()), rests_s
+
+
+def is_between_lines(time_s: float, rests_s: list[float]) -> bool:
+    """Whether a time lies in a rest or in the silence that each line begins and ends with."""
+    return min(abs(time_s - rest_s) for rest_s in rests_s) < 0.7
+
+
+@pytest.mark.weights
+def test_no_border_falls_into_a_line_that_is_read(
+    reading: tuple[dict[str, Any], list[float]],
+) -> None:
+    item, rests_s = reading
+    deaf = {"speech_spans": None, "weak_points": None}
+    inside = []
+    for heard in (item, item | deaf):
+        rows = clip_source(heard, ClipsConfig())["windows"]
+        inside.append(sum(not is_between_lines(row["end_s"], rests_s) for row in rows[:-1]))
+        assert all(3.0 <= row["duration_s"] <= 10.0 for row in rows)
+        assert all(left["end_s"] == right["start_s"] for left, right in pairwise(rows))
+    assert inside[0] == 0 < inside[1]
+
+
+@pytest.mark.weights
+def test_a_scene_cut_in_the_first_word_of_a_line_ends_the_window_before_that_line(
+    reading: tuple[dict[str, Any], list[float]],
+) -> None:
+    item, rests_s = reading
+    spoken_s = rests_s[2] + 0.5 + 0.32  # the line of 0920 begins with 0.32 s of silence
+    cut_s = spoken_s + 0.4
+    rows = clip_source(item | {"cuts_s": [cut_s]}, ClipsConfig())["windows"]
+    (before,) = [row for row in rows if row["trim_end_s"]]
+    (after,) = [row for row in rows if row["start_s"] == pytest.approx(cut_s)]
+    assert rests_s[2] < before["end_s"] <= spoken_s
+    assert before["end_s"] + before["trim_end_s"] == pytest.approx(cut_s)
+    # The line goes on for seconds, so the scene that has most of it keeps it and says so.
+    assert (before["cuts_speech_end"], after["cuts_speech_start"]) == (False, True)
 
 
 def test_half_of_the_longest_bounds_the_shortest_window() -> None:

@@ -38,7 +38,7 @@ def reading(demo_corpus: Path) -> NDArray[np.float32]:
     """Three lines with a rest between them, 17 s at 16 kHz."""
     rest = np.zeros(AUDIO_HZ // 2, np.float32)
     lines = [
-        soundfile.read(demo_corpus / f"librivox/{name}.wav", dtype="float32")[0]
+        soundfile.read(demo_corpus / f"librivox/{name}.wav")[0].astype(np.float32)
         for name in ("0880", "0890", "0870")
     ]
     return np.concatenate([part for line in lines for part in (line, rest)])
