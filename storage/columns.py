@@ -17,6 +17,7 @@ DOUBLES = pa.list_(DOUBLE)
 INTS = pa.list_(INT)
 LONGS = pa.list_(LONG)
 SPANS = pa.list_(pa.struct([("start_s", DOUBLE), ("end_s", DOUBLE)]))
+POINTS = pa.list_(pa.struct([("time_s", DOUBLE), ("probability", DOUBLE)]))
 VERDICTS = pa.list_(
     pa.struct(
         [

@@ -87,6 +87,7 @@ KINDS: dict[str, Kind] = {
 EDGES: tuple[Edge, ...] = (
     Edge("file", "source", "files", "uri", "source_id"),
     Edge("source", "decode", "decodes", "source_id", "format('{:.2f} s', duration_s)"),
+    Edge("source", "voice", "voices", "source_id", "format('{:.2f} s of speech', speech_s)"),
     Edge("source", "fingerprint", "fingerprints", "source_id", "''"),
     Edge("source", "related", "relations", "source_id", "kind || ' as ' || left(other_id, 12)"),
     Edge("source", "split", "splits", "source_id", "split"),

@@ -18,7 +18,8 @@ SOURCE_VIEWS: tuple[View, ...] = (
                   l.speech_score, l.has_speech, l.top_tag, t.text, t.language,
                   k.failed_gates, l.heard_as, l.music_score, l.sound_score, l.bandwidth_hz,
                   l.clipping_ratio, l.dnsmos_overall,
-                  y.on_screen, y.offset_s AS av_offset_s, y.confidence AS av_confidence
+                  y.on_screen, y.offset_s AS av_offset_s, y.confidence AS av_confidence,
+                  w.cuts_speech_start, w.cuts_speech_end
            FROM windows w
            JOIN sources s USING (source_id)
            LEFT JOIN listens l USING (clip_id)
@@ -39,6 +40,7 @@ SOURCE_VIEWS: tuple[View, ...] = (
         *joined("listens", "clipping_ratio", "dnsmos_overall"),
         *joined("syncs", "on_screen"),
         *(replace(c, name=f"av_{c.name}") for c in joined("syncs", "offset_s", "confidence")),
+        *of("windows", "cuts_speech_start", "cuts_speech_end"),
     ),
     view(
         "funnel",

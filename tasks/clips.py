@@ -1,6 +1,11 @@
-"""Cut a decoded source into clips: scenes first, then equal windows of at most ten seconds."""
+"""Cut a decoded source into clips: scenes first, then windows of 3 to 10 s that cut no word.
 
-import math
+A word is taken to be whole where a border lies in a pause of what `voice` heard. Where a scene has
+no pause in time, the border stands at the weakest point of the speech; where a scene's own cut
+falls into speech, the window ends at the pause before it, or begins at the one behind, if that is
+near. What still cuts speech says so in its row.
+"""
+
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any
@@ -11,8 +16,12 @@ from models.timeline import VISUAL_FPS
 from storage.ids import clip_id
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.align_words import Span
+from tasks.borders import Lengths, Speech, Window, cut_scene
 
 US_PER_S = 1e6
+CRUMB_US = 100_000
+"""A shorter piece of a span that a border cuts off is no speech of the clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +30,63 @@ class ClipsConfig:
 
     Attributes:
         max_length_s: longest clip; the model's window is 10 s.
+        min_window_s: shortest part of a scene that is cut; half of `max_length_s` where that is
+            less, since a scene that is a little too long must come apart in two.
         min_length_s: shorter scenes are left out.
+        max_trim_s: the most that is left out at a scene's cut so that it cuts no speech.
     """
 
     max_length_s: Annotated[float, Field(gt=0, le=10)] = 10.0
+    min_window_s: Annotated[float, Field(gt=0, le=10)] = 3.0
     min_length_s: Annotated[float, Field(gt=0, le=10)] = 0.5
+    max_trim_s: Annotated[float, Field(ge=0, le=10)] = 1.0
+
+    @property
+    def lengths(self) -> Lengths:
+        """The same in microseconds."""
+        longest, shortest_scene = _us(self.max_length_s), _us(self.min_length_s)
+        shortest = max(min(_us(self.min_window_s), longest // 2), 1)
+        return Lengths(longest, shortest, shortest_scene, _us(self.max_trim_s))
 
 
 def cut_windows(
-    duration_s: float, cuts_s: list[float], config: ClipsConfig
-) -> list[tuple[int, float, float]]:
-    """The windows of a source as (scene, start_s, end_s), in order, none overlapping.
+    duration_s: float, cuts_s: list[float], speech: Speech, config: ClipsConfig
+) -> list[tuple[int, Window]]:
+    """The windows of a source with the number of their scene, in order, none overlapping."""
+    end = _us(duration_s)
+    edges = [0, *sorted({cut for cut in map(_us, cuts_s) if 0 < cut < end}), end]
+    lengths = config.lengths
+    return [
+        (scene, window)
+        for scene, (left, right) in enumerate(pairwise(edges))
+        if right - left >= lengths.shortest_scene
+        for window in cut_scene(left, right, speech, lengths)
+    ]
 
-    A scene longer than `max_length_s` is cut into the fewest equal windows that fit. Times are
-    whole microseconds, because ids hold microseconds.
-    """
-    edges = [0.0, *sorted(c for c in cuts_s if 0 < c < duration_s), duration_s]
-    windows = []
-    for scene, (start, end) in enumerate(pairwise(edges)):
-        if end - start < config.min_length_s:
-            continue
-        parts = math.ceil((end - start) / config.max_length_s - 1e-9)
-        marks = [round((start + (end - start) * i / parts) * US_PER_S) for i in range(parts + 1)]
-        windows += [(scene, a / US_PER_S, b / US_PER_S) for a, b in pairwise(marks)]
-    return windows
+
+def spans_in(window: Window, speech: Speech) -> list[Span]:
+    """The speech inside a window in seconds from its start, without crumbs of cut spans."""
+    spans = []
+    for left, right in speech.within(window.start, window.end):
+        is_cut = (window.cuts_start and left == window.start) or (
+            window.cuts_end and right == window.end
+        )
+        if right - left >= CRUMB_US or not is_cut:
+            times = (left - window.start, right - window.start)
+            spans.append({"start_s": times[0] / US_PER_S, "end_s": times[1] / US_PER_S})
+    return spans
+
+
+def _us(time_s: float) -> int:
+    return round(time_s * US_PER_S)
+
+
+def _speech(item: dict[str, Any]) -> Speech:
+    """The speech of a source, as far as its film goes: the film's end cuts nothing."""
+    end = _us(item["duration_s"])
+    spans = [(_us(s["start_s"]), min(end, _us(s["end_s"]))) for s in item["speech_spans"] or ()]
+    points = [(_us(p["time_s"]), p["probability"]) for p in item["weak_points"] or ()]
+    return Speech(spans, points)
 
 
 def clips_shard(shard: ShardRef, out: ShardTarget, config: ClipsConfig) -> ShardResult:
@@ -58,7 +100,8 @@ def clip_source(item: dict[str, Any], config: ClipsConfig) -> Rows:
     A window has sound (picture) only where the source's sound (picture) covers all of it but
     less than the shortest clip.
     """
-    windows = cut_windows(item["duration_s"], item["cuts_s"], config)
+    speech = _speech(item)
+    windows = cut_windows(item["duration_s"], item["cuts_s"], speech, config)
     if not windows:
         raise Rejected(
             "too_short",
@@ -66,8 +109,10 @@ def clip_source(item: dict[str, Any], config: ClipsConfig) -> Rows:
             f"clips.min_length_s={config.min_length_s}; lower it or drop the source",
         )
     audio_s, picture_s = item["audio_s"] or 0.0, (item["frames10_count"] or 0) / VISUAL_FPS
-    return {
-        "windows": [
+    rows = []
+    for scene, window in windows:
+        start, end = window.start / US_PER_S, window.end / US_PER_S
+        rows.append(
             {
                 "clip_id": clip_id(item["item_id"], start, end),
                 "source_id": item["item_id"],
@@ -77,21 +122,25 @@ def clip_source(item: dict[str, Any], config: ClipsConfig) -> Rows:
                 "scene": scene,
                 "has_audio": audio_s > end - config.min_length_s,
                 "has_picture": picture_s > end - config.min_length_s,
+                "speech_spans": spans_in(window, speech),
+                "cuts_speech_start": window.cuts_start,
+                "cuts_speech_end": window.cuts_end,
+                "trim_start_s": window.trim_start / US_PER_S,
+                "trim_end_s": window.trim_end / US_PER_S,
             }
-            for scene, start, end in windows
-        ]
-    }
+        )
+    return {"windows": rows}
 
 
 STAGE = Stage(
     name="clips",
     title="cut clips",
-    version=1,
+    version=2,
     config=ClipsConfig,
     items="""
-        SELECT source_id AS item_id, duration_s, cuts_s, audio_s, frames10_count,
-               duration_s AS cost_s
-        FROM decodes
+        SELECT source_id AS item_id, d.duration_s, d.cuts_s, d.audio_s, d.frames10_count,
+               v.speech_spans, v.weak_points, d.duration_s AS cost_s
+        FROM decodes d LEFT JOIN voices v USING (source_id)
     """,
     outputs=(Output("windows", key="source_id"),),
     run=clips_shard,

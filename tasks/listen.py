@@ -1,8 +1,9 @@
 """What is heard in a clip: speech, music and sound, levels and silence, and how well it sounds.
 
 A voice detector alone calls dog barks, pigs and drones speech, and a tagger alone has no times, so
-`has_speech` asks both: silero VAD finds the spans and YAMNet must hear speech inside them. DNSMOS,
-the dearest of the networks, is asked about clips with speech only: of others it has no opinion.
+`has_speech` asks both: `voice` has found the spans, in the whole source, and YAMNet must hear
+speech inside them. DNSMOS, the dearest of the networks, is asked about clips with speech only: of
+others it has no opinion.
 
 Legend: T samples, P YAMNet patches, C = 521 classes.
 """
@@ -17,12 +18,13 @@ from pydantic import Field
 
 from models.timeline import AUDIO48_HZ, AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.align_words import Span
 from tasks.bandwidth import bandwidth_hz
 from tasks.clipping import clipping_ratio, dc_offset
 from tasks.dnsmos import Dnsmos, load_dnsmos
 from tasks.loudness import loudness_lufs
 from tasks.media import read_audio
-from tasks.weights import fingerprint, locate
+from tasks.weights import fingerprint
 from tasks.yamnet import (
     PATCH_HOP_S,
     PATCH_S,
@@ -33,11 +35,8 @@ from tasks.yamnet import (
     sound_columns,
 )
 
-Span = dict[str, float]
-"""A span of the clip: {"start_s", "end_s"}, seconds from the clip's start."""
-
 SILENCE_FRAME_S = 0.02
-NETWORKS = ("silero_vad", "yamnet", "yamnet_classes", "dnsmos")
+NETWORKS = ("yamnet", "yamnet_classes", "dnsmos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,6 @@ class ListenConfig:
     least 0.86, and animals, trains, rainforest and music at most 0.09.
     """
 
-    vad_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Probability above which the voice detector calls 32 ms speech."""
-    vad_min_silence_s: Annotated[float, Field(ge=0)] = 0.1
-    """A pause shorter than this does not end a span, in seconds."""
-    vad_pad_s: Annotated[float, Field(ge=0)] = 0.03
-    """Each span is widened by this on both sides, in seconds."""
     min_speech_s: Annotated[float, Field(ge=0)] = 0.3
     """Less speech than this in the whole clip is not speech, in seconds."""
     min_speech_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -73,7 +66,9 @@ def listen_shard(shard: ShardRef, out: ShardTarget, config: ListenConfig) -> Sha
         start_s, end_s = item["start_s"], item["end_s"]
         audio16 = read_audio(out.workspace, item["audio16_ref"], start_s, end_s, AUDIO_HZ)
         audio48 = read_audio(out.workspace, item["audio48_ref"], start_s, end_s, AUDIO48_HZ)
-        heard, tags = listen(audio16[0], audio48[0], load_yamnet(), load_dnsmos(), config)
+        heard, tags = listen(
+            audio16[0], audio48[0], item["speech_spans"], load_yamnet(), load_dnsmos(), config
+        )
         clip_id = item["item_id"]
         return {
             "listens": [{"clip_id": clip_id, **heard}],
@@ -86,6 +81,7 @@ def listen_shard(shard: ShardRef, out: ShardTarget, config: ListenConfig) -> Sha
 def listen(
     audio16: NDArray[np.float32],
     audio48: NDArray[np.float32],
+    spans: list[Span],
     yamnet: Yamnet,
     dnsmos: Dnsmos,
     config: ListenConfig,
@@ -95,11 +91,11 @@ def listen(
     Args:
         audio16: (T16,) the clip at 16 kHz, for the networks.
         audio48: (T48,) the same at 48 kHz, for the levels.
+        spans: where the voice detector hears speech in it.
         yamnet: the loaded tagger.
         dnsmos: the loaded judge of speech.
         config: thresholds.
     """
-    spans = speech_spans(audio16, config)
     scores = yamnet.scores(audio16)  # (P, C)
     tags = top_tags(scores, yamnet.class_names, config.top_k)
     speech_s = float(sum(span["end_s"] - span["start_s"] for span in spans))
@@ -143,22 +139,6 @@ def is_speech(speech_s: float, duration_s: float, score: float, config: ListenCo
         and speech_s >= config.min_speech_ratio * duration_s
         and score >= config.min_speech_score
     )
-
-
-def speech_spans(audio16: NDArray[np.float32], config: ListenConfig) -> list[Span]:
-    """Spans of speech in 16 kHz audio (T,) by silero VAD, in order, without overlap."""
-    locate("silero_vad")
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-    options = VadOptions(
-        threshold=config.vad_threshold,
-        min_silence_duration_ms=round(config.vad_min_silence_s * 1000),
-        speech_pad_ms=round(config.vad_pad_s * 1000),
-    )
-    found = get_speech_timestamps(audio16, options, sampling_rate=AUDIO_HZ)
-    return [
-        {"start_s": span["start"] / AUDIO_HZ, "end_s": span["end"] / AUDIO_HZ} for span in found
-    ]
 
 
 def speech_score(
@@ -221,11 +201,12 @@ def weights(config: ListenConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="listen",
-    version=2,
+    version=3,
     config=ListenConfig,
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
-               w.start_s, w.end_s, d.audio16_ref, d.audio48_ref
+               w.start_s, w.end_s, coalesce(w.speech_spans, []) AS speech_spans,
+               d.audio16_ref, d.audio48_ref
         FROM windows w JOIN decodes d USING (source_id)
         WHERE w.has_audio AND d.audio16_ref IS NOT NULL
     """,

@@ -4,6 +4,7 @@ Sound is mono FLAC, 16-bit. Pictures are JPEG in Parquet: one row a frame of an 
 groups of 100, so that a reader of a short clip touches few bytes.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +88,33 @@ def read_audio(
     path = existing_blob(workspace_root, ref)
     audio = np.zeros((1, last - first), np.float32)
     with soundfile.SoundFile(str(path)) as stream:
-        if stream.samplerate != rate_hz:
-            raise ValueError(f"{ref}: has {stream.samplerate} Hz, asked for {rate_hz} Hz")
+        _require_rate(ref, stream.samplerate, rate_hz)
         begin, end = max(first, 0), min(last, stream.frames)
         if begin < end:
             stream.seek(begin)
             audio[0, begin - first : end - first] = stream.read(end - begin, dtype="float32")
     return audio
+
+
+def audio_blocks(
+    workspace_root: str | Path, ref: str, block_samples: int, rate_hz: int
+) -> Iterator[np.ndarray]:
+    """The whole sound in blocks, float32 (samples,), of which only the last may be shorter.
+
+    Raises ValueError where the blob has another rate than `rate_hz`, and FileNotFoundError where it
+    is missing.
+    """
+    import soundfile
+
+    with soundfile.SoundFile(str(existing_blob(workspace_root, ref))) as stream:
+        _require_rate(ref, stream.samplerate, rate_hz)
+        while len(block := stream.read(block_samples, dtype="float32")):
+            yield block
+
+
+def _require_rate(ref: str, found_hz: int, rate_hz: int) -> None:
+    if found_hz != rate_hz:
+        raise ValueError(f"{ref}: has {found_hz} Hz, asked for {rate_hz} Hz")
 
 
 def read_frames(

@@ -25,9 +25,16 @@ from tasks import (
     sync,
     train,
     transcribe,
+    voice,
 )
 
-INGEST: tuple[Stage, ...] = (scan.STAGE, probe.STAGE, decode.STAGE, clips.STAGE)
+INGEST: tuple[Stage, ...] = (
+    scan.STAGE,
+    probe.STAGE,
+    decode.STAGE,
+    voice.STAGE,
+    clips.STAGE,
+)
 LABELS: tuple[Stage, ...] = (
     listen.STAGE,
     transcribe.STAGE,

@@ -192,7 +192,7 @@ def generate_window(
     config: SonifyConfig,
     number: int,
 ) -> np.ndarray:
-    """The sound (samples,) of one window of a source."""
+    """The sound (samples,) of one window of a source, with what was trimmed beside it."""
     import torch
 
     from models.flow import sample
@@ -231,15 +231,23 @@ def _conditions(
         if p["start_s"] < end and p["end_s"] > start
     ]
     length = max(1, count(duration_s, LATENT_HZ))
+    held_s = window["held_s"]
     sizes = checkpoint.model.config
     sample = {
         "task": "",
         "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
         "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
-        "visual": visual[: count(duration_s, VISUAL_FPS)],
-        "motion": motion[:length],
+        "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
+        "motion": _held(motion, held_s, duration_s, LATENT_HZ),
     }
     return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
+
+
+def _held(seen: np.ndarray, before_s: float, duration_s: float, fps: int) -> np.ndarray:
+    """What is seen in a window (F, D), with its first and last frame held over what was trimmed."""
+    before, frames = count(before_s, fps), max(1, count(duration_s, fps))
+    after = max(0, frames - before - len(seen))
+    return np.pad(seen, ((before, after), (0, 0)), mode="edge")[:frames]
 
 
 def _seed(config: SonifyConfig, item: dict[str, Any], number: int) -> int:
@@ -302,7 +310,7 @@ def _mux(
 STAGE = Stage(
     name="sonify",
     title="generate soundtracks",
-    version=2,
+    version=3,
     config=SonifyConfig,
     items="""
         WITH model AS (
@@ -322,7 +330,10 @@ STAGE = Stage(
         ),
         shown AS (
             SELECT w.source_id, list(struct_pack(
-                       clip_id := w.clip_id, start_s := w.start_s, end_s := w.end_s,
+                       clip_id := w.clip_id,
+                       start_s := w.start_s - coalesce(w.trim_start_s, 0),
+                       end_s := w.end_s + coalesce(w.trim_end_s, 0),
+                       held_s := coalesce(w.trim_start_s, 0),
                        visual := struct_pack(shard_ref := v.shard_ref,
                                              content_hash := v.content_hash),
                        motion := struct_pack(shard_ref := m.shard_ref,

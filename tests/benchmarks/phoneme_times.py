@@ -24,10 +24,10 @@ from models.arpabet import ipa_of
 from models.phone_distance import distance, matched
 from tasks.align_phonemes import force_align
 from tasks.espeak import speak
-from tasks.listen import ListenConfig, speech_spans
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.shipped import placed_text
 from tasks.transcribe import TranscribeConfig, load_whisper, recognise, transcript_of
+from tasks.voice import VoiceConfig, speech_spans
 
 VOICES = ("slt", "rms", "awb")
 IPA_OF_FLITE = {"ax": "ə", "axr": "ɚ", "ix": "ɪ", "dx": "ɾ", "nx": "n"}
@@ -123,7 +123,7 @@ def main(flite: str) -> None:
             truth = spoken(flite, voice, text, path)
             audio, _ = soundfile.read(path, dtype="float32")
             audio = np.pad(audio, (0, 1600)).astype(np.float32)
-            spans = speech_spans(audio, ListenConfig())
+            spans = speech_spans(audio, VoiceConfig())
             config = TranscribeConfig()
             heard = recognise(whisper, audio, spans)
             shipped = placed_text(text, True, 0.0, heard.words, spans)

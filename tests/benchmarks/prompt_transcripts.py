@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.timeline import AUDIO_HZ
-from tasks.listen import ListenConfig, speech_spans
 from tasks.recognise import Recogniser, load_whisper, recognise
+from tasks.voice import VoiceConfig, speech_spans
 
 VOICE = "usr/share/asterisk/sounds/en_US_f_Allison"
 TEXTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
@@ -176,7 +176,7 @@ def main() -> None:
     recogniser = load_whisper(options.model, "cpu", "int8")
     heard_per_clip(recogniser, prompts[0])
     began = time.process_time()
-    spans = {prompt.name: speech_spans(prompt.audio, ListenConfig()) for prompt in prompts}
+    spans = {prompt.name: speech_spans(prompt.audio, VoiceConfig()) for prompt in prompts}
     vad_s = time.process_time() - began
 
     def ours(prompt: Prompt) -> str:

@@ -97,17 +97,17 @@ def test_more_rejects_than_allowed_exit_with_3_and_as_many_with_0(
     [
         ({"label": {"max_silence_sound": 0.79}}, {"label"}, set(), NAMES - {"label"}),
         (
-            {"listen": {"vad_threshold": 0.45}},
+            {"listen": {"silence_dbfs": -49.0}},
             {"listen"},
             set(),
-            {"scan", "probe", "decode", "clips", "look", "split"},
+            {"scan", "probe", "decode", "voice", "clips", "look", "split"},
         ),
         # Only the read line is longer than two seconds: the films' clips stay what they were.
         (
             {"clips": {"max_length_s": 2.0}},
             {"clips"},
             {"listen", "label", "snapshot"},
-            {"scan", "probe", "decode", "split", "look"},
+            {"scan", "probe", "decode", "voice", "split", "look"},
         ),
     ],
     ids=["label", "listen", "clips"],
@@ -146,7 +146,7 @@ def test_a_new_file_is_worked_alone_and_a_removed_one_takes_its_rows_along(
     soundfile.write(folder / "hiss-2.wav", hiss(1.0, seed=2)[0], 48_000)
     build_here(workspace, recipe)
     after = worked_by(workspace)
-    for stage in ("scan", "probe", "decode", "clips", "listen"):
+    for stage in ("scan", "probe", "decode", "voice", "clips", "listen"):
         here = {key for key in after if key[0] == stage}
         assert len(here) == 2
         assert len(here - set(before)) == 1, "the new item"

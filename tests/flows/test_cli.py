@@ -81,8 +81,8 @@ def test_the_command_line_starts_without_slow_imports() -> None:
     ("recipe", "said"),
     [
         ({"listenn": {}}, "no section `listenn`; did you mean `listen`?"),
-        ({"listen": {"vad_treshold": 0.5}}, "did you mean `vad_threshold`?"),
-        ({"listen": {"vad_threshold": 7}}, "listen.vad_threshold=7: Input should be less than 1"),
+        ({"voice": {"treshold": 0.5}}, "did you mean `threshold`?"),
+        ({"voice": {"threshold": 7}}, "voice.threshold=7: Input should be less than 1"),
         ({"label": 3}, "`label:` must hold fields, not 3"),
         ({"split": {"test": 0.9, "validation": 0.2}}, "no training split"),
         ({"name": "a b"}, "name='a b' must be letters"),

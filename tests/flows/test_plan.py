@@ -33,7 +33,7 @@ def test_a_plan_forecasts_a_build_without_writing(tmp_path: Path, demo_corpus: P
     # The hiss of 4.0 s, two tones of 1.0 s and a silent film of 1.0 s.
     assert found["media_hours"]["value"] * 3600 == pytest.approx(7.0, rel=0.1)
     assert sum(reason["value"] for reason in found["rejected_files"].values()) == pytest.approx(2)
-    assert {"probe", "decode", "listen", "look"} <= set(found["worker_hours"])
+    assert {"probe", "decode", "voice", "listen", "look"} <= set(found["worker_hours"])
     kept_s = {(row["kind"], row["kept"]): 3600 * row["value"] for row in found["clip_hours"]}
     assert kept_s["sound", True] == pytest.approx(6.0, rel=0.2)
     assert found["tried_files"] == 6

@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "8e3aefe6bba2")
+SCHEMA = (2, "b4d7564202e5")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

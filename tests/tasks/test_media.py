@@ -8,7 +8,14 @@ import pytest
 import soundfile
 
 from storage.blobs import Blobs
-from tasks.media import ROWS_PER_GROUP, FrameWriter, read_audio, read_frames, to_pcm16
+from tasks.media import (
+    ROWS_PER_GROUP,
+    FrameWriter,
+    audio_blocks,
+    read_audio,
+    read_frames,
+    to_pcm16,
+)
 
 RATE_HZ = 16_000
 
@@ -54,6 +61,17 @@ def test_audio_is_exactly_the_samples_of_the_span(
     assert (audio.shape, audio.dtype) == ((1, samples), np.float32)
     first = int(np.floor(start_s * RATE_HZ + 0.5))
     assert np.array_equal(audio[0], expected[first : first + samples])
+
+
+def test_sound_comes_in_blocks_of_which_only_the_last_is_shorter(
+    workspace: Path, audio_ref: tuple[str, np.ndarray]
+) -> None:
+    ref, expected = audio_ref
+    blocks = list(audio_blocks(workspace, ref, 6_000, RATE_HZ))
+    assert [len(block) for block in blocks] == [6_000, 6_000, 4_000]
+    assert np.array_equal(np.concatenate(blocks), expected)
+    with pytest.raises(ValueError, match="has 16000 Hz, asked for 48000 Hz"):
+        list(audio_blocks(workspace, ref, 6_000, 48_000))
 
 
 def test_audio_beyond_the_end_is_silence(

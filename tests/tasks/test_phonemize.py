@@ -29,6 +29,7 @@ from tasks.espeak import (
 )
 from tasks.phoneme_times import PhonemizeConfig, shared_times
 from tasks.phonemize import phoneme_rows
+from tasks.voice import VoiceConfig, speech_spans
 from tasks.weights import missing_weights
 
 CONFIG = PhonemizeConfig()
@@ -239,7 +240,8 @@ def cataloged(catalog: Catalog, name: str, path: Path, transcript: str | None) -
     catalog.insert("decodes", [run | sound | {"duration_s": whole_s, "decode_cpu_s": 0.0}])
     times = {"start_s": 0.0, "end_s": whole_s, "duration_s": whole_s, "scene": 0}
     shown = {"clip_id": name, "has_audio": True, "has_picture": False}
-    catalog.insert("windows", [run | times | shown])
+    spans = speech_spans(soxr.resample(mono, rate_hz, AUDIO_HZ), VoiceConfig())
+    catalog.insert("windows", [run | times | shown | {"speech_spans": spans}])
 
 
 @pytest.mark.weights

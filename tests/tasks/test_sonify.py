@@ -64,7 +64,7 @@ def film(root: Path) -> dict[str, Any]:
         )
         kept = ("shard_ref", "content_hash")
         references = {row["extractor"]: {name: row[name] for name in kept} for row in packed}
-        window = {"clip_id": f"clip-{number}", "start_s": start_s, "end_s": end_s}
+        window = {"clip_id": f"clip-{number}", "start_s": start_s, "end_s": end_s, "held_s": 0.0}
         windows.append(window | references)
     return {
         "item_id": "made",
@@ -205,6 +205,28 @@ def test_words_of_a_script_are_spoken_in_their_window(
     assert second == [("t", 0.0, 0.1), ("p", 1.2, 1.3)]
 
 
+def test_over_what_was_trimmed_beside_a_window_its_first_and_last_frame_are_held(
+    root: Path, film: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    collate = module.collate
+
+    def noted(samples: list[dict[str, Any]], *sizes: int) -> Any:
+        seen.extend(samples)
+        return collate(samples, *sizes)
+
+    monkeypatch.setattr(module, "collate", noted)
+    # The features of 1.3 s, of a window with 0.2 s trimmed before it and 0.5 s behind it.
+    trimmed = film["windows"][0] | {"end_s": 2.0, "held_s": 0.2}
+    make(root, film | {"windows": [film["windows"][0], trimmed]})
+    whole, held = seen
+    for name, before, after in (("visual", 2, 5), ("motion", 5, 12)):
+        inside = whole[name][: len(held[name]) - before - after]
+        edges = ((before, after), (0, 0))
+        np.testing.assert_array_equal(held[name], np.pad(inside, edges, mode="edge"))
+    assert len(held["visual"]) == 20
+
+
 def test_a_film_without_picture_is_a_reject(root: Path, film: dict[str, Any]) -> None:
     with pytest.raises(Rejected, match="no picture") as caught:
         make(root, film | {"windows": None})
@@ -243,6 +265,16 @@ def test_only_named_films_are_items_and_only_where_there_is_a_model(workspace: P
         assert catalog.rows("SELECT duration_s, windows FROM keyed LIMIT 1") == [
             {"duration_s": 2.52, "windows": None}
         ]
+        window = {"clip_id": "c", "source_id": "s", "start_s": 0.5, "end_s": 1.5, "duration_s": 1.0}
+        window |= {"scene": 0, "has_audio": True, "has_picture": True}
+        catalog.insert("windows", [row("windows", **window, trim_start_s=0.5, trim_end_s=1.0)])
+        feature = {"clip_id": "c", "version": 1, "shard_ref": "r", "content_hash": "h"}
+        feature |= {"shape": [1], "dtype": "float16"}
+        for extractor in ("efficientnet_lite0", "motion"):
+            catalog.insert("features", [row("features", **feature, extractor=extractor)])
+        catalog.plan(STAGE, config)
+        ((covered,),) = [r["windows"] for r in catalog.rows("SELECT windows FROM keyed LIMIT 1")]
+        assert (covered["start_s"], covered["end_s"], covered["held_s"]) == (0.0, 2.5, 0.5)
         assert catalog.plan(STAGE, SonifyConfig("made", targets=())).items == 0
         # A name that ends as another one's does is not that one, and is not passed over.
         for name in ("ilm.mp4", "other.mp4"):

@@ -18,10 +18,10 @@ from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks import clips, decode, listen, probe, transcribe
 from tasks.align_words import Word
-from tasks.listen import ListenConfig, speech_spans
 from tasks.recognise import Heard, Recogniser, load_whisper, recognise
 from tasks.shipped import Shipped, placed_text
 from tasks.transcribe import FLAGS, TranscribeConfig, flags_of, shipped_in, transcript_of
+from tasks.voice import VoiceConfig, speech_spans
 from tasks.weights import MissingWeight, locate_whisper
 from tests.made_catalog import bring_up
 from tests.made_rows import row
@@ -198,7 +198,7 @@ def heard_lines(demo_corpus: Path) -> dict[str, tuple[Heard, list[dict[str, floa
     lines = {}
     for name in REFERENCES:
         audio = read_wav(demo_corpus / f"librivox/{name}.wav")
-        spans = speech_spans(audio, ListenConfig())
+        spans = speech_spans(audio, VoiceConfig())
         lines[name] = (hear(audio, spans), spans, len(audio) / AUDIO_HZ)
     return lines
 
@@ -297,7 +297,7 @@ def test_words_invented_on_ambience_are_flagged(
 
     sound, rate_hz = soundfile.read(demo_corpus / f"ambience/{name}.ogg", stop=480_000)
     audio = sound.mean(axis=1)[:: round(rate_hz / AUDIO_HZ)].astype(np.float32)[: 10 * AUDIO_HZ]
-    spans = speech_spans(audio, ListenConfig())
+    spans = speech_spans(audio, VoiceConfig())
     heard = recognise(tiny, audio, spans)
     assert not heard.words or flags_of(heard, spans, CONFIG)
 
@@ -320,7 +320,7 @@ def test_a_long_recording_is_cut_in_a_pause_and_loses_no_line(
         parts += [read_wav(demo_corpus / f"librivox/{name}.wav"), np.zeros(8000, np.float32)]
         text += f" {line}"
     audio = np.concatenate(parts)
-    heard = recognise(tiny, audio, speech_spans(audio, ListenConfig()))
+    heard = recognise(tiny, audio, speech_spans(audio, VoiceConfig()))
     assert len(audio) > 45 * AUDIO_HZ
     errors = word_errors(words_for_wer(text), words_for_wer(heard.text))
     assert errors / len(text.split()) < 0.1
@@ -358,7 +358,7 @@ def test_clips_of_a_recording_take_their_part_of_its_text_and_of_its_subtitles(
             for place, times in enumerate(((0.0, cut_s), (cut_s, whole_s))):
                 span = dict(zip(("start_s", "end_s"), times, strict=True))
                 clip = {"clip_id": f"{source}{place}", "source_id": source, "has_audio": True}
-                spans = speech_spans(lines[place], ListenConfig())
+                spans = speech_spans(lines[place], VoiceConfig())
                 heard = {"clip_id": clip["clip_id"], "has_speech": True, "speech_spans": spans}
                 catalog.insert("windows", [row("windows", **clip, **span)])
                 catalog.insert("listens", [row("listens", **heard)])
