@@ -8,7 +8,8 @@ process on one thread; its start and its first mixture lie outside the clock. Wh
 
     talkies  draws the recipe, fades both parents, sets the SNR on speech-active frames, masters to
              -27 LUFS under -2 dBTP; measures SNR, loudness, true peak and sum error of the
-             finished stems, checks them, and writes the recipe
+             finished stems, checks them, hashes them, and writes the recipe; with room, a response
+             of its own bank on the speech, the ambience ducked, and a loudness difference for level
     Scaper   measures the loudness of both parents, sets the difference of loudness, fades the
              speech; measures nothing afterwards; with room, sox's reverb on the mix alone
     lhotse   sets the ratio of the energies of both whole pieces; no fades, no master, measures
@@ -39,10 +40,11 @@ import soundfile
 
 from models.timeline import AUDIO_HZ, index
 from tasks.corpus import CORPUS, TEST_MEDIA
+from tasks.draws import rounded
 from tasks.fetch import FetchSpec, fetch_members
-from tasks.levels import Audio, active_mask, snr_db
-from tasks.listen import ListenConfig, speech_spans
-from tasks.mix_plan import MixConfig, plan_recipe
+from tasks.levels import Audio, active_mask, power
+from tasks.mix_regimes import REGIMES
+from tasks.voice import VoiceConfig, speech_spans
 from tests.benchmarks.decode import ffmpeg, load
 from tests.benchmarks.peer_environments import ONE_THREAD, environment
 
@@ -121,7 +123,7 @@ def spans_of(path: Path, folder: Path) -> list[dict[str, float]]:
     """Where our voice detector hears speech in a parent."""
     low = folder / "low.wav"
     ffmpeg("-threads 1 -i", path, f"-ac 1 -ar {AUDIO_HZ}", low)
-    return [dict(span) for span in speech_spans(read(low)[:, 0], ListenConfig())]
+    return [dict(span) for span in speech_spans(read(low)[:, 0], VoiceConfig())]
 
 
 def read(path: Path) -> Audio:
@@ -136,7 +138,7 @@ def draw_jobs(parents: dict[str, list[Path]], number: int, folder: Path) -> list
     lengths_s = {
         path: soundfile.info(path).duration for paths in parents.values() for path in paths
     }
-    config = MixConfig(regimes={"location": 1.0}, colour_probability=0.0)
+    location = REGIMES["location"]
     jobs: list[Job] = []
     while len(jobs) < number:
         speech, ambience = draw.choice(parents["speech"]), draw.choice(parents["ambience"])
@@ -154,7 +156,7 @@ def draw_jobs(parents: dict[str, list[Path]], number: int, folder: Path) -> list
                 "speech_start_s": starts_s[0],
                 "ambience": str(ambience),
                 "ambience_start_s": starts_s[1],
-                "snr_db": plan_recipe(item, config, RATE_HZ)["requested_snr_db"],
+                "snr_db": rounded(location.draw(draw.random())),
                 "item": item,
             }
         )
@@ -177,7 +179,7 @@ def made_item(
     speech: Path, ambience: Path, starts_s: list[float], spans: list[dict[str, float]]
 ) -> Job:
     """An item of the stage `mix`, as its query would give it."""
-    item: Job = {"speech_spans": spans}
+    item: Job = {"speech_spans": spans, "room_id": None, "room_ref": None, "t60_s": None}
     for parent, path, start_s in zip(
         ("speech", "ambience"), (speech, ambience), starts_s, strict=True
     ):
@@ -204,7 +206,8 @@ def check_levels(contender: Contender, jobs: list[Job], out: Path, peaks: bool) 
         mix, speech, ambience = (read(file).T for file in files)
         heard = [(span["start_s"], span["end_s"]) for span in job["item"]["speech_spans"]]
         mask = active_mask(heard, mix.shape[1], RATE_HZ)
-        errors_db.append(snr_db(speech, ambience, mask) - job["snr_db"])
+        ratio = power(speech, mask) / power(ambience, mask)
+        errors_db.append(10 * math.log10(ratio) - job["snr_db"])
         sums.append(float(np.max(np.abs(mix - speech - ambience))))
         if peaks:
             peaks_dbtp.append(independent_peak_dbtp(files[0]))

@@ -26,8 +26,8 @@ import numpy as np
 import soundfile
 
 from models.timeline import AUDIO_HZ
-from tasks.listen import ListenConfig, speech_spans
 from tasks.recognise import load_whisper, recognise
+from tasks.voice import VoiceConfig, speech_spans
 from tasks.weights import locate_whisper
 from tests.benchmarks.decode import load, measured
 from tests.benchmarks.peer_environments import ONE_THREAD, environment
@@ -76,7 +76,7 @@ def transcribe_files(out: str, *paths: str) -> None:
     recogniser = load_whisper(MODEL, "cpu", "int8")
     for path in paths:
         audio = np.asarray(soundfile.read(path, dtype="float32")[0], dtype=np.float32)
-        heard = recognise(recogniser, audio, speech_spans(audio, ListenConfig()), "en")
+        heard = recognise(recogniser, audio, speech_spans(audio, VoiceConfig()), "en")
         (Path(out) / f"{Path(path).stem}.txt").write_text(heard.text, encoding="utf-8")
 
 

@@ -1,8 +1,10 @@
 """Mixes jobs with ours: planned, rendered, measured and checked as the stage `mix` does."""
 
+import functools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -16,26 +18,47 @@ from tasks.media import to_pcm16
 from tasks.mix import require_levels
 from tasks.mix_plan import MixConfig, plan_recipe
 from tasks.mix_render import render
+from tasks.rooms import RoomsConfig, simulated
 
 RATE_HZ = 48_000
-CONFIG = MixConfig(regimes={"location": 1.0}, colour_probability=0.0)
+ROOMS = RoomsConfig()
+WITH_ROOM = "room" in os.environ.get("WITH", "")
+PLAIN: dict[str, Any] = {"rate_hz": RATE_HZ, "modes": {"add": 1.0}, "speech_devices": {}}
+CONFIG = (
+    MixConfig(regimes={"broadcast": 1.0}, room_probability=1.0, **PLAIN)
+    if WITH_ROOM
+    else MixConfig(regimes={"location": 1.0}, **PLAIN)
+)
+
+
+@functools.cache
+def room(number: int) -> Audio:
+    """A response of the default bank, made once."""
+    return simulated(number, ROOMS)[0].astype(np.float32)
 
 
 def ours(job: Job, out: Path) -> None:
     """Makes one mixture; of one that is rejected, the reason is printed and nothing written."""
-    if "room" in os.environ.get("WITH", ""):
-        raise SystemExit("ours renders no room yet")
-    recipe = plan_recipe(job["item"], CONFIG, RATE_HZ)
+    item = job["item"]
+    number = job["number"] % ROOMS.count
+    if WITH_ROOM:
+        item = item | {"room_id": str(number), "room_ref": f"blobs/00/{number}.flac", "t60_s": 0.5}
+    recipe = plan_recipe(item, CONFIG)
+    if not WITH_ROOM:
+        # Everybody gets the levels of the list.
+        recipe["requested"]["snr_db"] = job["snr_db"]
     speech, ambience = (
         read(job[parent], job[f"{parent}_start_s"], recipe["duration_s"])
         for parent in ("speech", "ambience")
     )
     try:
-        rendered = render(recipe, speech, ambience, CONFIG.max_ambience_gain_db)
+        response = room(number) if WITH_ROOM else None
+        rendered = render(recipe, speech, ambience, response, CONFIG.max_ambience_gain_db)
         require_levels(rendered.measures, recipe, CONFIG)
     except Rejected as rejected:
         print(rejected)
         return
+    rendered.sha256()
     sounds = (rendered.mix, rendered.speech_stem, rendered.ambience_stem)
     files = paths(job, out)
     for path, audio in zip(files, sounds, strict=True):
@@ -51,4 +74,6 @@ def read(path: str, start_s: float, length_s: float) -> Audio:
 
 
 if __name__ == "__main__":
+    for number in range(ROOMS.count if WITH_ROOM else 0):
+        room(number)
     time_jobs(ours, sys.argv[1:])
