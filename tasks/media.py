@@ -71,7 +71,10 @@ class FrameWriter:
 
 def to_pcm16(audio: np.ndarray) -> np.ndarray:
     """Float samples in [-1, 1] as int16, clipped and rounded without dither: the same each time."""
-    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    steps = audio * FULL_SCALE
+    np.rint(steps, out=steps)
+    np.clip(steps, -FULL_SCALE, FULL_SCALE - 1, out=steps)
+    return steps.astype(np.int16)
 
 
 def read_audio(

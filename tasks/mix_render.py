@@ -11,7 +11,9 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -176,7 +178,7 @@ def _loudness(
 def _at_levels(recipe: Recipe, stems: Stems, level_db: float, ambience_db: float) -> Rendered:
     """The stems at their gains, quantised, summed and measured."""
     rate_hz = recipe["rate_hz"]
-    voice, bed = _quantised(stems.voice, level_db), _quantised(stems.bed, level_db + ambience_db)
+    voice, bed = quantised(stems.voice, level_db), quantised(stems.bed, level_db + ambience_db)
     mix: Audio = np.add(voice, bed)
     voice_lufs, bed_lufs, mix_lufs = _loudness(hop_sums(voice, bed, rate_hz), 0.0, 0.0, rate_hz)
     peak_db = true_peak_dbtp(mix, rate_hz)
@@ -192,7 +194,7 @@ def _at_levels(recipe: Recipe, stems: Stems, level_db: float, ambience_db: float
         true_peak_dbtp=rounded(-math.inf if peak_db is None else peak_db),
         sum_error=float(np.max(np.abs(mix - voice - bed))),
     )
-    dry = None if stems.dry is None else _quantised(stems.dry, level_db)
+    dry = None if stems.dry is None else quantised(stems.dry, level_db)
     return Rendered(mix, voice, bed, dry, measures)
 
 
@@ -200,12 +202,18 @@ def _maybe(level: float | None) -> float | None:
     return None if level is None else rounded(level)
 
 
-def _quantised(audio: Audio, level_db: float) -> Audio:
+def quantised(audio: Audio, level_db: float) -> Audio:
     """Sound (C, T) at a level, on the grid of 16-bit samples but not cut to their range."""
-    steps: Audio = np.multiply(audio, gain(level_db) * FULL_SCALE, dtype=np.float32)
-    np.rint(steps, out=steps)
-    steps *= np.float32(1 / FULL_SCALE)
-    return steps
+    made = np.empty_like(audio, np.float32)
+    steps = np.float32(gain(level_db) * FULL_SCALE)
+    _on_grid(audio.reshape(-1), steps, np.float32(1 / FULL_SCALE), made.reshape(-1))
+    return made
+
+
+@numba.njit(cache=True, nogil=True)
+def _on_grid(audio: Any, steps: float, step: float, made: Any) -> None:  # pragma: no cover
+    for place in range(len(audio)):
+        made[place] = np.rint(audio[place] * steps) * step
 
 
 def flac_bytes(audio: Audio, rate_hz: int) -> bytes:
