@@ -226,15 +226,17 @@ class Catalog:
         """A transaction as a context: it commits at the end, or rolls back on an exception."""
         return _Transaction(self.connection)
 
-    def write(self, work: Callable[[], Result], what: str) -> Result:
+    def write(self, work: Callable[[], Result], what: str, is_small: bool = False) -> Result:
         """The result of some work in one transaction, tried again after what passes.
 
+        Small work reads no whole table, and is quickest on one thread.
         The work must look whether it was done already where doing it twice would differ: a commit
         whose answer was lost may have happened. Raises CommitFailed, naming `what`.
         """
 
         def attempt() -> Result:
-            with self.gate.committing(), self.transaction():
+            threads = one_thread(self.connection) if is_small else nullcontext()
+            with threads, self.gate.committing(), self.transaction():
                 return work()
 
         return retried(attempt, what)
@@ -247,10 +249,7 @@ class Catalog:
         however much is done already. Items that another build has finished meanwhile, under the
         same fingerprint and for the same input, are left out. Raises CommitFailed.
         """
-        if result.tables.get("progress") is None:
-            return
-        # What was written for the items before is sought in whole tables.
-        with nullcontext() if again else one_thread(self.connection):
+        if result.tables.get("progress") is not None:
             self.commits.commit(stage, result, again)
 
     def insert(self, table: str, rows: Iterable[dict[str, Any]]) -> None:

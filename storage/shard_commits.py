@@ -49,6 +49,8 @@ class ShardCommits:
         self._seen = self.catalog.write(
             lambda: self._attempt(stage, result, again, marks, made),
             f"stage {stage.name}, shard {result.index}",
+            # What was written for the items before is sought in whole tables.
+            is_small=not again,
         )
 
     def _attempt(

@@ -23,8 +23,8 @@ from tests.made_store import StoreServer, placed, running_store
 
 Place = Callable[[Path], Path]
 
-# Of DuckDB too: its main thread polls while another has the only task, and on small catalogs that
-# takes half of the time. Commands that the tests start have all their threads.
+# DuckDB's main thread polls while another has the only task: on small catalogs that is half of the
+# time. The commands and workers that tests start have all their threads.
 lake.SETTINGS["threads"] = "1"
 
 
