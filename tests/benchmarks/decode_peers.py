@@ -5,8 +5,7 @@
 Both run one process over all clips and get the same cut of work asked: 10 fps at 224 x 224 and
 48 kHz mono sound. Ours yields besides 25 fps grey pictures, 16 kHz sound, loudness and scene
 scores; video2dataset writes its frames as a film. Each pays for its start, which is measured with
-one clip alone too. How video2dataset was mended so that it runs, peers/video2dataset_clips.py says;
---shipped leaves in that it encodes a clip several times.
+one clip alone too. How video2dataset was mended so that it runs, peers/video2dataset_clips.py says.
 """
 
 import argparse
@@ -24,12 +23,11 @@ from tests.benchmarks.peer_environments import environment
 SCRIPT = Path(__file__).parent / "peers" / "video2dataset_clips.py"
 
 
-def video2dataset(folder: Path, shipped: bool, paths: list[Path]) -> None:
+def video2dataset(folder: Path, paths: list[Path]) -> None:
     """Runs it over clips in a fresh folder; raises SystemExit where a clip is missing after."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
-    variables = dict(os.environ) | ({"LOOPS_AS_SHIPPED": "1"} if shipped else {})
-    variables.pop("PYTHONPATH", None)
+    variables = os.environ | {"PYTHONPATH": ""}
     command = [str(environment("video2dataset") / "python"), str(SCRIPT), str(out)]
     done = subprocess.run(
         [*command, *map(str, paths)], env=variables, check=True, capture_output=True, text=True
@@ -41,12 +39,10 @@ def video2dataset(folder: Path, shipped: bool, paths: list[Path]) -> None:
         )
 
 
-def compare(paths: list[Path], repeats: int, folder: Path, shipped: bool) -> None:
+def compare(paths: list[Path], repeats: int, folder: Path) -> None:
     """Interleaved runs over all clips and over one; prints medians and ratios."""
     environment("video2dataset")
-    ways = {"talkies": ours, "video2dataset": partial(video2dataset, folder, False)}
-    if shipped:
-        ways["as shipped"] = partial(video2dataset, folder, True)
+    ways = {"talkies": ours, "video2dataset": partial(video2dataset, folder)}
     print(f"{len(paths)} clips, median of {repeats} interleaved runs, {load()}", flush=True)
     costs_s: dict[str, list[float]] = {way: [] for way in ways}
     ones_s: dict[str, list[float]] = {way: [] for way in ways}
@@ -77,14 +73,13 @@ def main() -> None:
     parser.add_argument("--media", type=Path, help="folder that keeps the made clips")
     parser.add_argument("--clips", type=int, default=40, help="made clips, two at least")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved runs")
-    parser.add_argument("--shipped", action="store_true", help="also with its loop as shipped")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         media = options.media or folder / "media"
         media.mkdir(parents=True, exist_ok=True)
         clips = made_clips(bunny(media), media / "clips", options.clips)
-        compare(clips, options.repeats, folder, options.shipped)
+        compare(clips, options.repeats, folder)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Runs video2dataset over local clips: 10 fps, 224 x 224, and 48 kHz mono sound, one process.
 
-Its release 1.3.0 cannot run a subsampler as shipped, and is mended here from outside, in ways that
-only make it cheaper:
+Its release 1.3.0 cannot run these subsamplers as shipped, and is mended here from outside, in ways
+that add no work:
 
 - its worker asks subsamplers for `encode_formats`, which none of them has;
 - a subsampler takes its stream out of the dictionary that the worker is looping over and puts it
-  back at the end, so that the loop meets it again, and the same clip is encoded up to five times.
+  back, which Python refuses since 3.8, and every clip fails.
 
 It writes frames as an h264 film, not as pictures; no option of it gives pictures at a rate.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +19,6 @@ import video2dataset.workers.download_worker as worker  # pyright: ignore[report
 from video2dataset import video2dataset  # pyright: ignore[reportMissingImports]
 
 Streams = dict[str, Any]
-SHIPPED = "LOOPS_AS_SHIPPED" in os.environ
-"""Whether the second fault is left in."""
 CONFIG = {
     "subsampling": {
         "ResolutionSubsampler": {
@@ -66,9 +63,8 @@ def in_place(call: Callable[..., Any]) -> Callable[..., Any]:
 worker.ResolutionSubsampler.encode_formats = {"video": "mp4"}
 worker.FrameSubsampler.encode_formats = {"video": "mp4"}
 worker.AudioRateSubsampler.encode_formats = {"audio": "wav"}
-if not SHIPPED:
-    for subsampler in (worker.FrameSubsampler, worker.AudioRateSubsampler):
-        subsampler.__call__ = in_place(subsampler.__call__)
+for subsampler in (worker.FrameSubsampler, worker.AudioRateSubsampler):
+    subsampler.__call__ = in_place(subsampler.__call__)
 
 
 def main() -> None:
