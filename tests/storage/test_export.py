@@ -19,15 +19,18 @@ from storage.migrate import migrate, version_of
 from storage.schema import TABLES, VIEWS
 from storage.workspace import Workspace
 from tests.conftest import Place
-from tests.made_rows import insert_all, made_rows, sight_rows
+from tests.made_rows import insert_all, made_rows, mixture_rows, sight_rows
+
+MORE = (sight_rows(), mixture_rows())
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Catalog]:
     with Catalog(Workspace.at(place(tmp_path_factory.mktemp("export"))).make()) as opened:
         insert_all(opened)
-        for table, rows in sight_rows().items():
-            opened.insert(table, rows)
+        for more in MORE:
+            for table, rows in more.items():
+                opened.insert(table, rows)
         yield opened
 
 
@@ -53,7 +56,11 @@ def test_a_table_is_one_parquet_file_with_its_rows_in_order_of_its_key(
 ) -> None:
     read = pq.read_table(exported.folder / "tables" / f"{table}.parquet")
     assert read.column_names == [column.name for column in TABLES[table].columns]
-    assert read.num_rows == exported.rows[table] == len((made_rows() | sight_rows()).get(table, []))
+    assert (
+        read.num_rows
+        == exported.rows[table]
+        == sum(len(rows.get(table, [])) for rows in (made_rows(), *MORE))
+    )
     keys = [tuple(row[name] for name in TABLES[table].key) for row in read.to_pylist()]
     assert keys == sorted(keys)
 
