@@ -111,7 +111,7 @@ def recognise(
     audio16: NDArray[np.float32],
     spans: Sequence[Span],
     language: str | None = None,
-    beam_size: int = 5,
+    beam_size: int = 1,
 ) -> Heard:
     """Whisper's words in 16 kHz audio (T,), with times that lie inside the clip and in order.
 

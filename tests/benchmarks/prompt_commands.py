@@ -3,9 +3,10 @@
     .venv/bin/python -m tests.benchmarks.prompt_commands prompts --step 8
 
 `prompt_transcripts` says where the prompts come from and how words are compared. Both start as
-processes of their own, with the same tiny.en weights, int8, one thread, beam 5. Ours includes its
-voice detector and word times; whisperX gets all files in one command and does not align. What a
-command costs before the first file is measured with the shortest prompt alone and printed beside.
+processes of their own, with the same tiny.en weights, int8, one thread, each with its own
+number of beams. Ours includes its voice detector and word times; whisperX gets all files in one
+command and does not align. What a command costs before the first file is measured with the shortest
+prompt alone and printed beside.
 
 --align lets whisperX align too, for word times as ours has them: by a network of the size of its
 own for English but with random weights, since a hub is not reachable everywhere. --each starts the

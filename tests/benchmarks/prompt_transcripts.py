@@ -4,9 +4,10 @@
     for deb in asterisk-*.deb; do dpkg -x "$deb" prompts; done
     .venv/bin/python -m tests.benchmarks.prompt_transcripts prompts
 
-Both use the same weights, one thread, int8, beam 5, temperature 0 and word times, one clip after
-the other in the same process; clips are read outside the clock. Ours is also given their speech
-spans, whose cost is printed beside it: in a build the stage `listen` has paid for them.
+Both use the same weights, one thread, int8, temperature 0 and word times, and their own number of
+beams (ours one, faster-whisper five), one clip after the other in the same process; clips are read
+outside the clock. Ours is also given their speech spans, whose cost is printed beside it: in a
+build the stage `voice` has paid for them.
 
 How texts are compared: lower case; what stands in brackets is not spoken; `*`, `#`, `$`, `%`, `&`
 and `@` are read out; numbers and ordinals are written as words, of more than three digits digit by
