@@ -46,8 +46,8 @@ class TranscribeConfig:
     language: str | None = None
     """Language code; None lets a multilingual model detect it."""
     beam_size: Annotated[int, Field(ge=1)] = 1
-    """Beams of the search. On 568 prompts one made 178 errors in 3,285 words; five made 191 and cost
-    1.7 times as much."""
+    """Beams of the search. On 568 prompts one made 178 errors in 3,285 words, and five made 191 and
+    cost 1.7 times as much."""
     max_no_speech_score: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Above it the text is flagged `no_speech`."""
     min_avg_logprob: Annotated[float, Field(le=0)] = -1.0
