@@ -30,7 +30,7 @@ def mix_shard(shard: ShardRef, out: ShardTarget, config: MixConfig) -> ShardResu
         recipe = plan_recipe(item, config)
         done = render_parents(out.workspace, recipe, config.max_ambience_gain_db)
         require_levels(done.measures, recipe, config)
-        row = row_of(item, recipe, done) | _stored(out.workspace, recipe, done, config)
+        row = row_of(item, recipe, done) | stored_refs(out.workspace, recipe, done, config)
         return {"mixtures": [row]}
 
     return run_items(shard, out, mix)
@@ -117,7 +117,7 @@ def rendered_by() -> str:
     return f"recipe {RECIPE_VERSION}; " + "; ".join(versions)
 
 
-def _stored(
+def stored_refs(
     workspace_root: str, recipe: Recipe, done: Rendered, config: MixConfig
 ) -> dict[str, str | None]:
     """References to the FLAC files of a mixture, None for what is not kept or not in it."""

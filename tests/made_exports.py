@@ -11,7 +11,7 @@ from storage.blobs import Blobs, hash_in
 from storage.catalog import Catalog
 from storage.ids import canonical_json
 from storage.workspace import Workspace
-from tasks.mix import _stored, render_parents, row_of
+from tasks.mix import stored_refs, render_parents, row_of
 from tasks.mix_plan import Keep, MixConfig, plan_recipe
 from tasks.mix_render import flac_bytes
 from tests.made_commits import made_row
@@ -81,7 +81,7 @@ def make_room(root: Path, regimes: tuple[str, ...] = tuple(KEPT)) -> Room:
         )
         recipe = plan_recipe(planned, config)
         done = render_parents(str(workspace.root), recipe)
-        row = row_of(planned, recipe, done) | _stored(str(workspace.root), recipe, done, config)
+        row = row_of(planned, recipe, done) | stored_refs(str(workspace.root), recipe, done, config)
         rows[regime] = row | {"run_id": "r"}
     _insert(workspace, refs, list(rows.values()), broken_rows(blobs, rows["broadcast"]))
     return Room(workspace, rows)
