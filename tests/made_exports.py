@@ -11,7 +11,7 @@ from storage.blobs import Blobs, hash_in
 from storage.catalog import Catalog
 from storage.ids import canonical_json
 from storage.workspace import Workspace
-from tasks.mix import stored_refs, render_parents, row_of
+from tasks.mix import render_parents, row_of, stored_refs
 from tasks.mix_plan import Keep, MixConfig, plan_recipe
 from tasks.mix_render import flac_bytes
 from tests.made_commits import made_row
