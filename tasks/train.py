@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.transformer import VSSFlow
 
 Phase = Literal["joint", "mixtures"]
-Preset = Literal["tiny"]
+Preset = Literal["tiny", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
 
 
 @dataclass(frozen=True, slots=True)
