@@ -100,6 +100,10 @@ class Conditions:
         """The same batch with every condition dropped, as guidance needs it; ``mask`` stays."""
         return self.dropped({name: self.mask.new_zeros(self.batch) for name in NAMES})
 
+    def unpadded(self) -> Self:
+        """The same batch with padding taken for clips that go on; what it holds must be finite."""
+        return self._replace({"mask": torch.ones_like(self.mask)})
+
     def dropped(self, keep: Mapping[str, Tensor]) -> Self:
         """The same batch with conditions dropped where ``keep[name]`` (B,) bool is False.
 

@@ -3,9 +3,9 @@
 Source: arXiv 2509.24773. Legend: B batch, N latents (25 per second), C audio channels, W width,
 K context tokens, H heads, D head size. t runs from 0 (noise) to 1 (data).
 
-Time-aligned conditions (phonemes, motion, lips, sync) are concatenated to the latents on channels and read by
-self-attention; what is seen and who speaks is read by cross-attention. The forward pass has two
-halves: `VSSFlow.prepare` computes what does not depend on t, `VSSFlow.velocity` the rest.
+Time-aligned conditions (motion, phonemes, sync, lips) are concatenated to the latents on channels
+and read by self-attention; what is seen and who speaks is read by cross-attention. The forward pass
+has two halves: `VSSFlow.prepare` computes what does not depend on t, `VSSFlow.velocity` the rest.
 """
 
 import math

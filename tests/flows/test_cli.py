@@ -14,6 +14,7 @@ import yaml
 
 from flows import console
 from flows.cli import app, guarded
+from tasks import train_cost
 from tests.flows.command import Built, made_recipe, run_talkies
 
 SLOW_IMPORTS = ("torch", "prefect", "av", "cv2", "faster_whisper", "librosa", "onnxruntime")
@@ -289,6 +290,13 @@ def test_a_catalog_may_be_named_before_or_after_a_command_and_its_password_is_no
         assert os.environ["PGPASSWORD"] == "hunter2"
 
 
+@pytest.fixture
+def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the measurement."""
+    monkeypatch.setattr(train_cost, "matmul_rate", lambda device: 1e12)
+
+
+@pytest.mark.usefixtures("known_rate")
 def test_a_dry_run_of_training_tells_its_cost_without_a_dataset_or_a_workspace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,6 +312,7 @@ def test_a_dry_run_of_training_tells_its_cost_without_a_dataset_or_a_workspace(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.usefixtures("known_rate")
 def test_a_dry_run_of_a_recipe_takes_its_own_training_section(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
