@@ -51,7 +51,10 @@ def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> 
 
 
 def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int) -> Batch:
-    """A batch padded to `length` latents; padding is masked, a missing condition is flagged."""
+    """A batch padded to `length` latents; padding is masked, a missing condition is flagged.
+
+    A model whose `motion_dim` is 0 is not told about motion.
+    """
     import torch
 
     from models.conditions import Conditions
@@ -70,7 +73,7 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         if sample["visual"] is not None:
             visual_mask[row, : min(frames, len(sample["visual"]))] = True
             _place(visual[row], sample["visual"])
-        if sample["motion"] is not None:
+        if sample["motion"] is not None and motion_dim:
             _place(motion[row], sample["motion"])
     conditions = Conditions(
         mask=mask,

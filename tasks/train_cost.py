@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.timeline import LATENT_HZ, VISUAL_FPS, count
-from tasks.train import TrainConfig
+from tasks.train_config import TrainConfig
 
 if TYPE_CHECKING:
     import torch

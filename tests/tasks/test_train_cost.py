@@ -8,7 +8,7 @@ import torch
 from models.presets import PRESETS
 from models.transformer import VSSFlow
 from tasks import train_cost as costs
-from tasks.train import TrainConfig
+from tasks.train_config import TrainConfig
 from tasks.train_cost import matmul_rate, train_cost
 
 
