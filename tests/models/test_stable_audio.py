@@ -16,6 +16,18 @@ STATED = (3, 4)
 """Latents and frames of the second sample that are padding."""
 
 
+def of_diffusers(module: str) -> Any:
+    return pytest.importorskip(
+        f"diffusers.{module}",
+        reason="diffusers, the reference, is not installed; run make setup",
+    )
+
+
+def transformer_of_diffusers(**sizes: int) -> Any:
+    module = of_diffusers("models.transformers.stable_audio_transformer")
+    return module.StableAudioDiTModel(**sizes)
+
+
 def small_sizes() -> Any:
     """The published structure with narrow layers; diffusers' inner width is always 4x."""
     return replace(
@@ -110,13 +122,9 @@ def network(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
 
 def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
     """The velocity by diffusers' transformer, and the conditions' networks written out."""
-    stable_audio = pytest.importorskip(
-        "diffusers.models.transformers.stable_audio_transformer",
-        reason="diffusers, the reference, is not installed; run make setup",
-    )
     sizes, state = made.config, made.state_dict()
     channels = 6 + 4 + 7 + 9
-    theirs = stable_audio.StableAudioDiTModel(
+    theirs = transformer_of_diffusers(
         in_channels=channels,
         out_channels=channels,
         num_layers=3,
@@ -146,7 +154,9 @@ def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
     joined = torch.cat([x, aligned], -1)
     speaker = network(given.speaker, state, "speaker")
     tokens = torch.cat([speaker[:, None], network(given.visual, state, "visual")], 1)
-    turns = stable_audio_turns(LATENTS + 1, sizes.rotary_dim)
+    turns = of_diffusers("models.embeddings").get_1d_rotary_pos_embed(
+        sizes.rotary_dim, LATENTS + 1, use_real=True, repeat_interleave_real=False
+    )
     out = theirs(
         joined.mT,
         t,
@@ -160,12 +170,6 @@ def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
     return out.mT[..., :6] + state["offset"]
 
 
-def stable_audio_turns(tokens: int, dim: int) -> Any:
-    from diffusers.models.embeddings import get_1d_rotary_pos_embed
-
-    return get_1d_rotary_pos_embed(dim, tokens, use_real=True, repeat_interleave_real=False)
-
-
 @torch.no_grad()
 def test_the_forward_pass_equals_diffusers_stable_audio_with_the_same_weights() -> None:
     made, given = net(), conditions()
@@ -173,3 +177,20 @@ def test_the_forward_pass_equals_diffusers_stable_audio_with_the_same_weights() 
     expected = reference(made, x, t, given).masked_fill(~given.mask[..., None], 0)
     assert float(expected.std()) > 0.3
     torch.testing.assert_close(made(x, t, given), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_published_size_without_its_condition_networks_is_as_large_as_stable_audios() -> None:
+    with torch.device("meta"):
+        ours = VSSFlow(PRESETS["vssflow_m"]())
+        theirs = transformer_of_diffusers(in_channels=1952, out_channels=1952, num_layers=10)
+    own = sum(
+        weight.numel()
+        for name, weight in ours.named_parameters()
+        if not name.startswith("embedding.") or name.startswith("embedding.tokens.")
+    )
+    others = sum(
+        weight.numel()
+        for name, weight in theirs.named_parameters()
+        if not name.startswith("global_proj.")
+    )
+    assert own - 128 == others == 454_252_544 + 128  # ours has an offset, both have frozen weights
