@@ -7,7 +7,7 @@ from flows.session import Job
 from tasks.train_cost import TrainCost, train_cost
 
 NOTE = (
-    "a forecast, not a measurement of training: the matrix products alone, "
+    "a forecast, not a measurement of training, and a lower bound: the matrix products alone, "
     "at the rate of one large float32 product on this device"
 )
 GIGABYTE = 1e9
