@@ -55,7 +55,7 @@ def net() -> VSSFlow:
     made = VSSFlow(small_sizes()).eval()
     with torch.no_grad():
         for weight in made.parameters():
-            scale = 0.5 if weight.ndim == 1 else 1.5 * weight.shape[-1] ** -0.5
+            scale = 0.5 if weight.ndim == 1 else 0.7 * weight.shape[-1] ** -0.5
             weight.copy_(scale * torch.randn(weight.shape))
     return made
 
@@ -176,7 +176,7 @@ def test_the_forward_pass_equals_diffusers_stable_audio_with_the_same_weights() 
     x, t = torch.randn(2, LATENTS, 6), torch.tensor([0.2, 0.9])
     expected = reference(made, x, t, given).masked_fill(~given.mask[..., None], 0)
     assert float(expected.std()) > 0.3
-    torch.testing.assert_close(made(x, t, given), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(made(x, t, given), expected, atol=1e-5, rtol=0)
 
 
 def test_the_published_size_without_its_condition_networks_is_as_large_as_stable_audios() -> None:
