@@ -141,13 +141,17 @@ def train(
     recipe: OptionalRecipe = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset in place of a recipe.")] = None,
     preset: Annotated[str | None, typer.Option(help="Size of the model.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Tell parameters, memory and time; needs no dataset."),
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on the newest version of a dataset, unless that was done."""
     from flows.commands import run_train
 
-    run_train(recipe, dataset, preset, workspace, as_json)
+    run_train(recipe, dataset, preset, dry_run, workspace, as_json)
 
 
 @app.command(epilog="Example: talkies evaluate 3f9a21c0 --dataset demo")

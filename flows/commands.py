@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flows import console
+from flows.dry_run import show_cost
 from flows.embedded import use_embedded_prefect
 from flows.progress import Progress
 from flows.session import Job, unfinished
@@ -89,21 +90,26 @@ def run_train(
     recipe: Path | None,
     dataset: str | None,
     preset: str | None,
+    dry_run: bool,
     option: str | None,
     as_json: bool,
 ) -> None:
     """`talkies train`."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
-    if (recipe is None) == (dataset is None):
+    if (recipe is None) == (dataset is None) and not (dry_run and recipe is None):
         raise RecipeError("give either a recipe or --dataset NAME")
+    stored = json.dumps({"name": "defaults"}) if recipe is None else ""
     job = Job(
         str(workspace.root),
         recipe=str(recipe or ""),
-        stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else "",
+        stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else stored,
         workers=1,
         quiet=as_json,
         changes=(("train", "preset", preset),) if preset else (),
     )
+    if dry_run:
+        show_cost(job, as_json)
+        return
     _bring_up_to_date(job, TRAIN, "train")
     console.say_rows(
         _asked(workspace, queries.checkpoints_on, job.load().configs["train"].dataset),

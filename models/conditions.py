@@ -1,4 +1,4 @@
-"""What the transformer is told about a clip: what is seen, what moves, what is said, who speaks.
+"""What the transformer is told about a clip: what is seen, what moves, what is said and by whom.
 
 Legend: B batch, N latents (25 per second), F visual frames (10 per second), D channels.
 """
@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-NAMES = ("visual", "motion", "phonemes", "speaker")
+NAMES = ("visual", "motion", "phonemes", "speaker", "sync", "lips")
 """Every condition that can be absent or dropped, by the name of its field."""
 
 
@@ -36,6 +36,10 @@ class Conditions:
     """(B, N) long, ids of `models.phoneme_ids`, 0 = nothing is said, concatenated as embeddings."""
     speaker: Tensor | None = None
     """(B, Ds) float, speaker vector, one cross-attention token."""
+    sync: Tensor | None = None
+    """(B, N, Dy) float, audio-visual sync features at 25 Hz, concatenated."""
+    lips: Tensor | None = None
+    """(B, N, Dl) float, lip features at 25 Hz, concatenated."""
     has_visual: Tensor | None = None
     """(B,) bool; True where ``visual`` counts. A sample without a real frame has no visual."""
     has_motion: Tensor | None = None
@@ -44,11 +48,16 @@ class Conditions:
     """(B,) bool; True where ``phonemes`` counts."""
     has_speaker: Tensor | None = None
     """(B,) bool; True where ``speaker`` counts."""
+    has_sync: Tensor | None = None
+    """(B,) bool; True where ``sync`` counts."""
+    has_lips: Tensor | None = None
+    """(B,) bool; True where ``lips`` counts."""
 
     def __post_init__(self) -> None:
         """Fills masks and flags that were not given, and checks shapes."""
         batch, latents = self.mask.shape
-        expected = {"motion": (batch, latents), "phonemes": (batch, latents), "speaker": (batch,)}
+        aligned = ("motion", "phonemes", "sync", "lips")
+        expected = {name: (batch, latents) for name in aligned} | {"speaker": (batch,)}
         if self.visual is not None:
             frames = self.visual.shape[1]
             expected |= {"visual": (batch,), "visual_mask": (batch, frames)}
@@ -90,6 +99,10 @@ class Conditions:
     def null(self) -> Self:
         """The same batch with every condition dropped, as guidance needs it; ``mask`` stays."""
         return self.dropped({name: self.mask.new_zeros(self.batch) for name in NAMES})
+
+    def unpadded(self) -> Self:
+        """The same batch with padding taken for clips that go on; what it holds must be finite."""
+        return self._replace({"mask": torch.ones_like(self.mask)})
 
     def dropped(self, keep: Mapping[str, Tensor]) -> Self:
         """The same batch with conditions dropped where ``keep[name]`` (B,) bool is False.

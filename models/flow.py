@@ -17,6 +17,7 @@ Field = Callable[[Tensor, float], Tensor]
 """A velocity field: (x, t) to dx/dt, of x's shape."""
 Solver = Literal["euler", "midpoint"]
 Times = Literal["uniform", "logit_normal"]
+Padding = Literal["masked", "signal"]
 
 
 class PathSample(NamedTuple):
@@ -50,10 +51,15 @@ class DropoutConfig:
     everything: float = 0.1
     """Probability that a sample loses all at once: guidance needs the model without conditions,
     which independent draws alone would show it once in ten thousand samples."""
+    sync: float = 0.1
+    lips: float = 0.1
+    per_batch: bool = False
+    """Whether all samples of a batch share their draws."""
 
     def apply(self, conditions: Conditions, generator: torch.Generator) -> Conditions:
         """The conditions with what the draws took away; ``generator`` is a CPU one."""
-        draws = torch.rand(5, conditions.batch, generator=generator)
+        drawn = 1 if self.per_batch else conditions.batch
+        draws = torch.rand(5, drawn, generator=generator)
         stays = draws[4] >= self.everything
         rates = {
             "visual": self.visual,
@@ -61,14 +67,20 @@ class DropoutConfig:
             "phonemes": self.phonemes,
             "speaker": self.speaker,
         }
-        keep = {
-            name: (draws[row] >= rate) & stays for row, (name, rate) in enumerate(rates.items())
-        }
-        return conditions.dropped(keep)
+        keep = {name: draws[row] >= rate for row, (name, rate) in enumerate(rates.items())}
+        for name, rate in (("sync", self.sync), ("lips", self.lips)):
+            # Drawn only where given, so that the draws of models without them stay as they were.
+            if getattr(conditions, name) is not None:
+                keep[name] = torch.rand(drawn, generator=generator) >= rate
+        return conditions.dropped(
+            {name: (kept & stays).expand(conditions.batch) for name, kept in keep.items()}
+        )
 
 
-NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.0)
+NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Every condition is kept, as in evaluation."""
+PAPER_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, per_batch=True)
+"""One draw per batch takes all conditions together, as the paper's code does."""
 
 
 def draw_times(batch: int, times: Times, generator: torch.Generator) -> Tensor:
@@ -88,15 +100,19 @@ def flow_loss(
     generator: torch.Generator,
     dropout: DropoutConfig | None = None,
     times: Times = "uniform",
+    padding: Padding = "masked",
     t: Tensor | None = None,
 ) -> FlowLoss:
     """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
 
     ``generator`` is a CPU one: times, dropout and noise are drawn in this order and follow from its
     state alone, on any device. ``dropout`` defaults to `DropoutConfig()`; evaluation passes
-    `NO_DROPOUT`, and may pass times ``t`` (B,) of its own.
+    `NO_DROPOUT`, and may pass times ``t`` (B,) of its own. ``padding`` "masked" leaves it out of
+    loss and attention; "signal" trains on it as on latents of 0, as the paper's code does.
     """
     x_1 = x_1.masked_fill(~conditions.mask[..., None], 0)
+    if padding == "signal":
+        conditions = conditions.unpadded()
     drawn = draw_times(x_1.shape[0], times, generator)
     kept = (DropoutConfig() if dropout is None else dropout).apply(conditions, generator)
     x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)

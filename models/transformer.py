@@ -3,9 +3,9 @@
 Source: arXiv 2509.24773. Legend: B batch, N latents (25 per second), C audio channels, W width,
 K context tokens, H heads, D head size. t runs from 0 (noise) to 1 (data).
 
-Time-aligned conditions (motion, phonemes) are concatenated to the latents on channels and read by
-self-attention; what is seen and who speaks is read by cross-attention. The forward pass has two
-halves: `VSSFlow.prepare` computes what does not depend on t, `VSSFlow.velocity` the rest.
+Time-aligned conditions (motion, phonemes, sync, lips) are concatenated to the latents on channels
+and read by self-attention; what is seen and who speaks is read by cross-attention. The forward pass
+has two halves: `VSSFlow.prepare` computes what does not depend on t, `VSSFlow.velocity` the rest.
 """
 
 import math
@@ -16,68 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import CrossAttention, Rotary, SelfAttention, SwiGLU, rotary
+from models.condition_embedding import ConditionEmbedding
 from models.conditions import Conditions
-from models.phoneme_ids import INVENTORY_SIZE
+from models.sizes import VSSFlowConfig
 from models.timeline import LATENT_HZ, VISUAL_FPS
-
-
-@dataclass(frozen=True, slots=True)
-class VSSFlowConfig:
-    """Sizes and switches of a `VSSFlow`."""
-
-    layers: int = 10
-    width: int = 1536
-    heads: int = 24
-    context_heads: int = 12
-    """Key and value heads of cross-attention, shared by groups of query heads."""
-    context_width: int = 768
-    ffn_width: int = 6144
-    """Inner width of the SwiGLU feed-forward network."""
-    audio_channels: int = 64
-    visual_dim: int = 1280
-    motion_dim: int = 18
-    speaker_dim: int = 256
-    phoneme_count: int = INVENTORY_SIZE
-    phoneme_dim: int = 32
-    fourier_features: int = 128
-    rotary_share: float = 0.5
-    """Share of each head's dimensions that rotary positions turn (32 of 64 in the paper)."""
-    context_positions: bool = True
-    """Whether cross-attention knows when a visual frame was seen; the paper's position is False."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for sizes that do not divide."""
-        if self.width % self.heads:
-            raise ValueError(f"width={self.width} must be a multiple of heads={self.heads}")
-        if self.heads % self.context_heads:
-            raise ValueError(
-                f"heads={self.heads} must be a multiple of context_heads={self.context_heads}"
-            )
-        if self.rotary_dim % 2 or not 0 <= self.rotary_dim <= self.head_dim:
-            raise ValueError(
-                f"rotary_share={self.rotary_share} of head size {self.head_dim} "
-                "must be an even number of dimensions"
-            )
-
-    @property
-    def head_dim(self) -> int:
-        """Dimensions of one attention head."""
-        return self.width // self.heads
-
-    @property
-    def rotary_dim(self) -> int:
-        """Dimensions per head that positions turn."""
-        return round(self.head_dim * self.rotary_share)
-
-    @property
-    def aligned_dim(self) -> int:
-        """Channels of the concatenated conditions."""
-        return self.motion_dim + self.phoneme_dim
-
-    @property
-    def input_dim(self) -> int:
-        """Channels of the latents and the concatenated conditions together."""
-        return self.audio_channels + self.aligned_dim
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,75 +74,6 @@ class Block(nn.Module):
         return x + self.ffn(self.ffn_norm(x))
 
 
-class ConditionEmbedding(nn.Module):
-    """Conditions as numbers: the concatenated channels and the cross-attention tokens.
-
-    What is absent in a sample is replaced by a learned null, so that any mixture of present and
-    absent conditions fits in one batch.
-    """
-
-    def __init__(self, config: VSSFlowConfig) -> None:
-        """Layers of the sizes in ``config``, with random weights."""
-        super().__init__()
-        self.config = config
-        width = config.context_width
-        self.phonemes = nn.Embedding(config.phoneme_count, config.phoneme_dim)
-        self.null_phoneme = nn.Parameter(0.02 * torch.randn(config.phoneme_dim))
-        self.null_motion = nn.Parameter(0.02 * torch.randn(config.motion_dim))
-        self.visual = nn.Linear(config.visual_dim, width)
-        self.null_visual = nn.Parameter(0.02 * torch.randn(width))
-        self.speaker = nn.Linear(config.speaker_dim, width)
-        self.null_speaker = nn.Parameter(0.02 * torch.randn(width))
-        self.tokens = nn.Sequential(
-            nn.Linear(width, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
-        )
-
-    def aligned(self, conditions: Conditions) -> Tensor:
-        """The concatenated conditions (B, N, motion + phoneme channels), zero at padding."""
-        config, mask = self.config, conditions.mask
-        parts = []
-        motion = self.null_motion.expand(*mask.shape, -1)
-        if conditions.motion is not None:
-            _check_dim("motion", conditions.motion, config.motion_dim)
-            motion = torch.where(
-                _column(conditions, "motion"), conditions.motion.to(motion.dtype), motion
-            )
-        parts.append(motion)
-        said = self.null_phoneme.expand(*mask.shape, -1)
-        if conditions.phonemes is not None:
-            said = torch.where(
-                _column(conditions, "phonemes"), self.phonemes(conditions.phonemes), said
-            )
-        parts.append(said)
-        # Filled, not multiplied: padding may hold anything, and NaN times zero is still NaN.
-        return torch.cat(parts, -1).masked_fill(~mask[..., None], 0)
-
-    def context(self, conditions: Conditions) -> tuple[Tensor, Tensor]:
-        """Cross-attention tokens (B, K, context width) and which of them count (B, K).
-
-        K = 2 + F: the speaker (or its null), the null of the visual (read only where there is no
-        visual), and the visual frames in order of time.
-        """
-        batch = conditions.batch
-        speaker = self.null_speaker.expand(batch, -1)
-        if conditions.speaker is not None:
-            _check_dim("speaker", conditions.speaker, self.config.speaker_dim)
-            voice = self.speaker(conditions.speaker)
-            speaker = torch.where(
-                conditions.present("speaker")[:, None], voice, speaker.to(voice.dtype)
-            )
-        tokens = [speaker[:, None], self.null_visual.expand(batch, 1, -1).to(speaker.dtype)]
-        seen = conditions.present("visual")[:, None]
-        masks = [torch.ones_like(seen), ~seen]
-        if conditions.visual is not None and conditions.visual_mask is not None:
-            _check_dim("visual", conditions.visual, self.config.visual_dim)
-            # A token with NaN would spoil attention even where it is masked.
-            frames = conditions.visual.masked_fill(~conditions.visual_mask[..., None], 0)
-            tokens.append(self.visual(frames))
-            masks.append(seen & conditions.visual_mask)
-        return self.tokens(torch.cat(tokens, 1)), torch.cat(masks, 1)
-
-
 class VSSFlow(nn.Module):
     """The velocity field of the flow from noise to audio latents, given conditions."""
 
@@ -218,10 +91,12 @@ class VSSFlow(nn.Module):
         self.mix_in = nn.Linear(config.input_dim, config.input_dim, bias=False)
         self.project_in = nn.Linear(config.input_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.project_out = nn.Linear(config.width, config.audio_channels, bias=False)
-        self.mix_out = nn.Linear(config.audio_channels, config.audio_channels, bias=False)
+        self.project_out = nn.Linear(config.width, config.output_dim, bias=False)
+        self.mix_out = nn.Linear(config.output_dim, config.output_dim, bias=False)
         nn.init.zeros_(self.mix_in.weight)
         nn.init.zeros_(self.mix_out.weight)
+        if config.velocity_offset:
+            self.offset = nn.Parameter(torch.zeros(config.audio_channels))
 
     def forward(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """Velocity (B, N, C) at latents x_t (B, N, C), times t (B,): `prepare`, then `velocity`."""
@@ -230,7 +105,7 @@ class VSSFlow(nn.Module):
     def prepare(self, conditions: Conditions) -> VelocityContext:
         """Everything about the conditions that no t changes, for any number of `velocity` calls."""
         config = self.config
-        aligned = self.embedding.aligned(conditions)  # (B, N, motion + phonemes)
+        aligned = self.embedding.aligned(conditions)  # (B, N, aligned channels)
         mixed = F.linear(aligned, self.mix_in.weight[:, config.audio_channels :])
         mixed = mixed + F.pad(aligned, (config.audio_channels, 0))
         mix_audio = self.mix_in.weight[:, : config.audio_channels]
@@ -266,7 +141,10 @@ class VSSFlow(nn.Module):
         for layer, block in enumerate(self._blocks()):
             x = block(x, context, layer)
         out = self.project_out(x[:, 1:])
-        out = out + self.mix_out(out)
+        channels = self.config.audio_channels  # nothing reads the others, nor is trained on them
+        out = out[..., :channels] + F.linear(out, self.mix_out.weight[:channels])
+        if self.config.velocity_offset:
+            out = out + self.offset
         return out.masked_fill(~context.mask[..., None], 0)
 
     def trainable_parameters(self) -> int:
@@ -302,14 +180,3 @@ def seeded(config: VSSFlowConfig, seed: int) -> VSSFlow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VSSFlow(config)
-
-
-def _column(conditions: Conditions, name: str) -> Tensor:
-    return conditions.present(name)[:, None, None]
-
-
-def _check_dim(name: str, value: Tensor, expected: int) -> None:
-    if value.shape[-1] != expected:
-        raise ValueError(
-            f"{name} has {value.shape[-1]} channels; this model was built for {name}_dim={expected}"
-        )

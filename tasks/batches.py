@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Sample = dict[str, Any]
 TASKS = ("v2s", "visual_tts", "tts", "mixture")
+FEATURES = ("sync", "lips")
+"""Aligned conditions (N, D) that a sample may hold besides motion and phonemes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +44,8 @@ def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> 
     first = count(start / LATENT_HZ, VISUAL_FPS)
     frames = count(length / LATENT_HZ, VISUAL_FPS)
     cut = dict(sample)
-    for name in ("latents", "motion", "phonemes"):
-        if sample[name] is not None:
+    for name in ("latents", "motion", "phonemes", *FEATURES):
+        if sample.get(name) is not None:
             cut[name] = sample[name][start : start + length]
     if sample["visual"] is not None:
         cut["visual"] = sample["visual"][first : first + frames]
@@ -51,7 +53,10 @@ def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> 
 
 
 def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int) -> Batch:
-    """A batch padded to `length` latents; padding is masked, a missing condition is flagged."""
+    """A batch padded to `length` latents; padding is masked, a missing condition is flagged.
+
+    A model whose `motion_dim` is 0 is not told about motion.
+    """
     import torch
 
     from models.conditions import Conditions
@@ -70,7 +75,7 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         if sample["visual"] is not None:
             visual_mask[row, : min(frames, len(sample["visual"]))] = True
             _place(visual[row], sample["visual"])
-        if sample["motion"] is not None:
+        if sample["motion"] is not None and motion_dim:
             _place(motion[row], sample["motion"])
     conditions = Conditions(
         mask=mask,
@@ -80,8 +85,27 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         phonemes=phonemes,
         has_visual=torch.tensor([s["visual"] is not None for s in samples]),
         has_motion=torch.tensor([s["motion"] is not None for s in samples]),
+        **_features(samples, length),
     )
     return Batch(latents, conditions, tuple(sample["task"] for sample in samples))
+
+
+def _features(samples: list[Sample], length: int) -> "dict[str, torch.Tensor]":
+    """Sync and lips (B, N, D) where any sample has them, and which samples do."""
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    for name in FEATURES:
+        given = [sample.get(name) for sample in samples]
+        dim = next((values.shape[1] for values in given if values is not None), None)
+        if dim is None:
+            continue
+        found[name] = torch.zeros(len(samples), length, dim)
+        found[f"has_{name}"] = torch.tensor([values is not None for values in given])
+        for row, values in enumerate(given):
+            if values is not None:
+                _place(found[name][row], values)
+    return found
 
 
 def _place(target: "torch.Tensor", values: np.ndarray) -> None:

@@ -1,15 +1,12 @@
 """Train the transformer on a frozen dataset: jointly on three kinds of data, then on mixtures."""
 
 import dataclasses
-import math
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from pydantic import Field
 
 from models.timeline import LATENT_HZ, count
 from storage.ids import canonical_json
@@ -20,72 +17,10 @@ from tasks.batches import TASKS, Batch, Sample, collate, draw
 from tasks.checkpoint import require_table, save_checkpoint
 from tasks.encode import load_codec
 from tasks.snapshot import read_samples
+from tasks.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from models.transformer import VSSFlow
-
-Phase = Literal["joint", "mixtures"]
-Preset = Literal["tiny"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How a model is trained.
-
-    Attributes:
-        dataset: name of the dataset; empty takes the recipe's own.
-        preset: size of the model.
-        joint_steps: optimiser steps over sound with video, speech with video and speech only.
-        mixture_steps: steps of the fine-tuning that follows, on mixtures and single kinds.
-        mixture_share: share of mixtures in a fine-tuning batch.
-        batch_size: clips in a batch.
-        crop_s: longest span of a clip in training.
-        learning_rate: of AdamW after warm-up; it falls by a cosine to a tenth at the end of
-            joint training, and fine-tuning goes on from a third of it, falling the same way.
-        warmup_steps: steps over which the learning rate rises from 0.
-        weight_decay: of AdamW.
-        clip_norm: largest norm of the gradient.
-        balance: 0 draws clips as they come, 1 draws every kind of data alike.
-        seed: of initial weights, batches, noise and dropout.
-        threads: CPU threads; part of the result, because sums depend on their order.
-        log_every: steps between two points of the loss curve.
-        save_every: steps between two states that a killed training goes on from.
-    """
-
-    dataset: str = ""
-    preset: Preset = "tiny"
-    joint_steps: Annotated[int, Field(ge=1)] = 300
-    mixture_steps: Annotated[int, Field(ge=0)] = 60
-    mixture_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    crop_s: Annotated[float, Field(gt=0, le=10)] = 4.0
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
-    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
-    seed: int = 0
-    threads: Annotated[int, Field(ge=1)] = 2
-    log_every: Annotated[int, Field(ge=1)] = 10
-    save_every: Annotated[int, Field(ge=1)] = 100
-
-    @property
-    def steps(self) -> int:
-        """Steps of both phases together."""
-        return self.joint_steps + self.mixture_steps
-
-    def phase(self, step: int) -> Phase:
-        """The phase of a step, counted from 0."""
-        return "joint" if step < self.joint_steps else "mixtures"
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        if self.phase(step) == "joint":
-            peak, done = self.learning_rate, step / self.joint_steps
-        else:
-            peak, done = self.learning_rate / 3, (step - self.joint_steps) / self.mixture_steps
-        return peak * warm * (0.55 + 0.45 * math.cos(math.pi * done))
 
 
 class Trainer:
@@ -98,6 +33,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, samples: list[Sample]) -> None:
         """Makes the initial model; raises ValueError where no sample can train it."""
         import torch
+        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
         from models.presets import PRESETS
         from models.transformer import seeded
@@ -109,7 +45,13 @@ class Trainer:
             raise ValueError("the training split holds no clip; lower split.test or add sources")
         channels = int(self.single[0]["latents"].shape[1])
         sizes = dataclasses.replace(PRESETS[config.preset](), audio_channels=channels)
+        if config.context_positions != "preset":
+            on = config.context_positions == "on"
+            sizes = dataclasses.replace(sizes, context_positions=on)
         self.model: VSSFlow = seeded(sizes, config.seed)
+        self.average: AveragedModel | None = None
+        if config.ema:
+            self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.learning_rate,
@@ -139,22 +81,36 @@ class Trainer:
         """Takes one optimiser step and returns its loss."""
         import torch
 
-        from models.flow import flow_loss
+        from models.flow import PAPER_DROPOUT, flow_loss
 
+        config = self.config
         batch = self.batch(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.rate(self.step)
-        generator = torch.Generator().manual_seed((self.config.seed << 32) + self.step)
+            group["lr"] = config.rate(self.step)
+        generator = torch.Generator().manual_seed((config.seed << 32) + self.step)
         loss, per_sample = flow_loss(
-            self.model, batch.latents, batch.conditions, generator=generator
+            self.model,
+            batch.latents,
+            batch.conditions,
+            generator=generator,
+            dropout=PAPER_DROPOUT if config.dropout == "batch" else None,
+            times=config.times,
+            padding=config.padding,
         )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         self.step += 1
         self._log(batch.tasks, per_sample.tolist())
         return float(loss.detach())
+
+    @property
+    def trained(self) -> "VSSFlow":
+        """The model that training gives: the averaged one where weights are averaged."""
+        return self.model if self.average is None else cast("VSSFlow", self.average.module)
 
     def _log(self, tasks: tuple[str, ...], losses: list[float]) -> None:
         for task, loss in zip(tasks, losses, strict=True):
@@ -181,6 +137,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as stream:
             torch.save(state, stream)
@@ -199,6 +157,8 @@ class Trainer:
             return
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.step, self.curve, self._since = state["step"], state["curve"], state["since"]
 
 
@@ -253,7 +213,7 @@ def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: f
     }
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
-    checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.model, codec, card)
+    checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card)
     row = {
         "checkpoint_id": checkpoint_id,
         "dataset_id": item["item_id"],

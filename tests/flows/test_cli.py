@@ -14,6 +14,7 @@ import yaml
 
 from flows import console
 from flows.cli import app, guarded
+from tasks import train_cost
 from tests.flows.command import Built, made_recipe, run_talkies
 
 SLOW_IMPORTS = ("torch", "prefect", "av", "cv2", "faster_whisper", "librosa", "onnxruntime")
@@ -287,3 +288,43 @@ def test_a_catalog_may_be_named_before_or_after_a_command_and_its_password_is_no
         assert said.count("\n") == 1
         # The flow and its workers find it where libpq looks.
         assert os.environ["PGPASSWORD"] == "hunter2"
+
+
+@pytest.fixture
+def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the measurement."""
+    monkeypatch.setattr(train_cost, "matmul_rate", lambda device: 1e12)
+
+
+@pytest.mark.usefixtures("known_rate")
+def test_a_dry_run_of_training_tells_its_cost_without_a_dataset_or_a_workspace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = ("--workspace", tmp_path / "none")
+    asked = ("train", "--preset", "tiny", "--dry-run", *room)
+    assert talkies(*asked, "--json") == console.DONE
+    told = json.loads(capsys.readouterr().out)
+    assert told["trainable_parameters"] == 2_959_030
+    for name in ("memory_bytes", "activations_bytes", "flops_per_step", "forecast_step_s"):
+        assert told[name] > 0
+    assert talkies(*asked) == console.DONE
+    assert "2,959,030 trainable parameters" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("known_rate")
+def test_a_dry_run_of_a_recipe_takes_its_own_training_section(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "large.yaml"
+    recipe.write_text(yaml.safe_dump({"name": "large", "train": {"batch_size": 3, "crop_s": 2.0}}))
+    assert talkies("train", recipe, "--dry-run", "--json") == console.DONE
+    told = json.loads(capsys.readouterr().out)
+    assert (told["preset"], told["batch_size"], told["crop_s"]) == ("tiny", 3, 2.0)
+
+
+def test_a_dry_run_of_an_unknown_preset_names_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert talkies("train", "--preset", "huge", "--dry-run") == console.USAGE
+    assert "vssflow_m" in capsys.readouterr().err

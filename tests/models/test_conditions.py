@@ -20,6 +20,8 @@ def test_what_is_given_is_present_and_what_is_not_is_absent() -> None:
         "motion": [True, True],
         "phonemes": [True, True],
         "speaker": [False, False],
+        "sync": [False, False],
+        "lips": [False, False],
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.conditions import Conditions
+from models.conditions import NAMES, Conditions
 from models.presets import PRESETS
 from models.transformer import VSSFlow, VSSFlowConfig, seeded
 
@@ -44,6 +44,28 @@ def conditions(batch: int = 2, latents: int = 10, frames: int = 4) -> Conditions
         motion=noise(batch, latents, 3, seed=2),
         phonemes=torch.arange(batch * latents).reshape(batch, latents) % 20,
         speaker=noise(batch, 5, seed=3),
+    )
+
+
+ALL = replace(
+    SMALL,
+    sync_dim=4,
+    lips_dim=5,
+    aligned_hidden=7,
+    deep_context=True,
+    full_output=True,
+    velocity_offset=True,
+)
+"""The published structure, small."""
+
+
+def all_conditions() -> Conditions:
+    return replace(
+        conditions(),
+        sync=noise(2, 10, 4, seed=4),
+        lips=noise(2, 10, 5, seed=5),
+        has_sync=None,
+        has_lips=None,
     )
 
 
@@ -88,9 +110,9 @@ def test_padding_does_not_change_valid_outputs() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["visual", "motion", "phonemes", "speaker"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_condition_absent_in_one_sample_changes_that_sample_only(name: str) -> None:
-    net, x, given = model(), noise(2, 10, 6), conditions()
+    net, x, given = model(ALL), noise(2, 10, 6), all_conditions()
     whole = net(x, TIMES, given)
     partly = net(x, TIMES, given.dropped({name: torch.tensor([True, False])}))
     torch.testing.assert_close(partly[0], whole[0])
@@ -99,9 +121,24 @@ def test_a_condition_absent_in_one_sample_changes_that_sample_only(name: str) ->
 
 @torch.no_grad()
 def test_conditions_never_given_equal_conditions_dropped() -> None:
-    net, x = model(), noise(2, 10, 6)
+    net, x = model(ALL), noise(2, 10, 6)
     bare = Conditions(mask=torch.ones(2, 10, dtype=torch.bool))
-    torch.testing.assert_close(net(x, TIMES, bare), net(x, TIMES, conditions().null()))
+    torch.testing.assert_close(net(x, TIMES, bare), net(x, TIMES, all_conditions().null()))
+
+
+@torch.no_grad()
+def test_a_model_without_lips_and_sync_does_not_read_them() -> None:
+    net, x = model(), noise(2, 10, 6)
+    assert torch.equal(net(x, TIMES, all_conditions()), net(x, TIMES, conditions()))
+
+
+def test_nan_in_the_padding_of_lips_and_sync_reaches_no_weight() -> None:
+    net, given = model(ALL), all_conditions()
+    assert given.sync is not None and given.lips is not None
+    given.mask[:, 8:] = False
+    given.sync[:, 8:] = given.lips[:, 8:] = float("nan")
+    net(noise(2, 10, 6), TIMES, given).square().mean().backward()
+    assert all(w.grad is None or w.grad.isfinite().all() for w in net.parameters())
 
 
 @torch.no_grad()
@@ -154,8 +191,8 @@ def test_equal_seeds_build_equal_models_and_leave_the_global_generator() -> None
 
 
 def test_every_trainable_weight_learns_and_the_fourier_weights_do_not() -> None:
-    net = model()
-    given = Conditions.cat([conditions(), conditions().null()])
+    net = model(ALL)
+    given = Conditions.cat([all_conditions(), all_conditions().null()])
     net(noise(4, 10, 6), torch.cat([TIMES, TIMES]), given).square().mean().backward()
     still = [name for name, w in net.named_parameters() if w.grad is None or not w.grad.any()]
     assert still == ["fourier"]
@@ -174,7 +211,24 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         replace(SMALL, context_heads=3)
 
 
+SIZES = {
+    "vssflow_m": 463_565_184,
+    "vssflow_s": 245_215_104,
+    "vssflow_l": 681_915_264,
+    "vssflow_v1": 443_148_928,
+}
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_builds(name: str) -> None:
+def test_a_preset_has_its_number_of_parameters_and_128_frozen_ones(name: str) -> None:
     with torch.device("meta"):
-        assert VSSFlow(PRESETS[name]()).trainable_parameters() > 1_000_000
+        net = VSSFlow(PRESETS[name]())
+    assert net.trainable_parameters() == SIZES.get(name, 2_959_030)
+    frozen = [weight.numel() for weight in net.parameters() if not weight.requires_grad]
+    assert frozen == [128]
+
+
+def test_the_published_size_has_the_published_channels() -> None:
+    sizes = PRESETS["vssflow_m"]()
+    assert (sizes.input_dim, sizes.output_dim) == (1952, 1952)
+    assert (sizes.layers, sizes.width, sizes.head_dim, sizes.rotary_dim) == (10, 1536, 64, 32)

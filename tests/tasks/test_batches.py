@@ -83,3 +83,16 @@ def test_balance_draws_clips_or_tasks_alike(balance: float, share: float) -> Non
 
 def test_an_empty_draw_is_empty() -> None:
     assert draw([sample(5)], 0, 5, 1.0, np.random.default_rng(0)) == []
+
+
+def test_lips_and_sync_are_batched_where_a_sample_has_them_and_cropped_with_its_latents() -> None:
+    steps = np.arange(60, dtype=np.float32)[:, None]
+    told = sample(60) | {"lips": steps}
+    part = crop(told, 20, np.random.default_rng(3))
+    assert part["lips"].shape == (20, 1)
+    conditions = collate([part, sample(20)], 25, 1, 1).conditions
+    assert conditions.present("lips").tolist() == [True, False]
+    assert conditions.lips is not None and conditions.lips.shape == (2, 25, 1)
+    assert conditions.lips[0, :20, 0].tolist() == part["lips"][:, 0].tolist()
+    assert not conditions.lips[0, 20:].any() and not conditions.lips[1].any()
+    assert conditions.sync is None

@@ -42,6 +42,16 @@ def test_a_checkpoint_comes_back_as_it_was_written(stored: tuple[Path, str]) -> 
     assert load_checkpoint(folder).checkpoint_id == folder.name
 
 
+def test_a_checkpoint_from_before_lips_and_sync_loads(stored: tuple[Path, str]) -> None:
+    folder, _ = stored
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    for later in ("sync_dim", "lips_dim", "aligned_hidden", "deep_context", "full_output"):
+        del card["model"][later]
+    del card["model"]["velocity_offset"]
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+    assert load_checkpoint(folder).model.config == tiny_sizes()
+
+
 def test_the_same_checkpoint_twice_is_one_folder(tmp_path: Path) -> None:
     made = [made_checkpoint(tmp_path, tmp_path / "scratch" / name) for name in ("one", "two")]
     assert made[0] == made[1]

@@ -16,7 +16,8 @@ from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from tasks.batches import Batch
 from tasks.snapshot import read_samples
-from tasks.train import Preset, TrainConfig, Trainer, train_dataset
+from tasks.train import Trainer, train_dataset
+from tasks.train_config import Preset, TrainConfig
 from tests.made_model import codec_ref, made_dataset, tiny_sizes
 
 CONFIG = TrainConfig(
@@ -70,7 +71,9 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in the code catches it, only what is on disk stays."""
 
 
-def killed_at(out: ShardTarget, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def killed_at(
+    out: ShardTarget, step: int, monkeypatch: pytest.MonkeyPatch, config: TrainConfig = CONFIG
+) -> None:
     """Trains until a step and dies there."""
 
     def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
@@ -80,7 +83,7 @@ def killed_at(out: ShardTarget, step: int, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr(ShardTarget, "report", report)
         with pytest.raises(Killed):
-            train(out)
+            train(out, config)
 
 
 def test_the_presets_of_the_recipe_are_those_of_the_model() -> None:

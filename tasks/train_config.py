@@ -1,0 +1,84 @@
+"""How a model is trained: the settings of a recipe's `train` section."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Phase = Literal["joint", "mixtures"]
+Preset = Literal["tiny", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        dataset: name of the dataset; empty takes the recipe's own.
+        preset: size of the model.
+        joint_steps: optimiser steps over sound with video, speech with video and speech only.
+        mixture_steps: steps of the fine-tuning that follows, on mixtures and single kinds.
+        mixture_share: share of mixtures in a fine-tuning batch.
+        batch_size: clips in a batch.
+        crop_s: longest span of a clip in training.
+        learning_rate: of AdamW after warm-up; it falls by a cosine to a tenth at the end of
+            joint training, and fine-tuning goes on from a third of it, falling the same way.
+        warmup_steps: steps over which the learning rate rises from 0.
+        weight_decay: of AdamW.
+        clip_norm: largest norm of the gradient.
+        balance: 0 draws clips as they come, 1 draws every kind of data alike; the paper has 0.
+        times: how a sample's time on the path is drawn; the paper has uniform.
+        dropout: `condition` drops each condition of each sample by a draw of its own, `batch` all
+            conditions of a whole batch by one draw, as the paper's code does.
+        padding: `masked` leaves what fills a batch up out of loss and attention, `signal` trains on
+            it as on silence, as the paper's code does.
+        context_positions: whether cross-attention knows when a frame was seen, which the paper's
+            does not; `preset` takes the preset's own.
+        ema: share of the averaged weights that a step keeps, such as 0.999; 0 averages nothing,
+            as in the paper, and the last step's weights are the model.
+        seed: of initial weights, batches, noise and dropout.
+        threads: CPU threads; part of the result, because sums depend on their order.
+        log_every: steps between two points of the loss curve.
+        save_every: steps between two states that a killed training goes on from.
+    """
+
+    dataset: str = ""
+    preset: Preset = "tiny"
+    joint_steps: Annotated[int, Field(ge=1)] = 300
+    mixture_steps: Annotated[int, Field(ge=0)] = 60
+    mixture_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    crop_s: Annotated[float, Field(gt=0, le=10)] = 4.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    times: Literal["uniform", "logit_normal"] = "uniform"
+    dropout: Literal["condition", "batch"] = "condition"
+    padding: Literal["masked", "signal"] = "masked"
+    context_positions: Literal["preset", "on", "off"] = "preset"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: int = 0
+    threads: Annotated[int, Field(ge=1)] = 2
+    log_every: Annotated[int, Field(ge=1)] = 10
+    save_every: Annotated[int, Field(ge=1)] = 100
+
+    @property
+    def steps(self) -> int:
+        """Steps of both phases together."""
+        return self.joint_steps + self.mixture_steps
+
+    def phase(self, step: int) -> Phase:
+        """The phase of a step, counted from 0."""
+        return "joint" if step < self.joint_steps else "mixtures"
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.phase(step) == "joint":
+            peak, done = self.learning_rate, step / self.joint_steps
+        else:
+            peak, done = self.learning_rate / 3, (step - self.joint_steps) / self.mixture_steps
+        return peak * warm * (0.55 + 0.45 * math.cos(math.pi * done))

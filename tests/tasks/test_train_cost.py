@@ -1,0 +1,63 @@
+"""What a training would cost, without training."""
+
+import time
+
+import pytest
+import torch
+
+from models.presets import PRESETS
+from models.transformer import VSSFlow
+from tasks import train_cost as costs
+from tasks.train_config import TrainConfig
+from tasks.train_cost import matmul_rate, train_cost
+
+
+@pytest.fixture(autouse=True)
+def one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "matmul_rate", lambda device: 1e12)
+
+
+def test_memory_is_four_bytes_a_weight_a_gradient_and_each_of_two_moments() -> None:
+    cost = train_cost(TrainConfig(preset="vssflow_m", batch_size=2, crop_s=10.0, threads=1))
+    assert cost.trainable_parameters == 463_565_184
+    assert cost.weights_bytes == 4 * (463_565_184 + 128)
+    assert cost.gradients_bytes == 4 * 463_565_184
+    assert cost.optimiser_bytes == 8 * 463_565_184
+    assert cost.memory_bytes == 16 * 463_565_184 + 4 * 128 + cost.activations_bytes
+
+
+def test_a_batch_twice_as_large_keeps_twice_as_much_and_needs_about_twice_the_operations() -> None:
+    one, two = (
+        train_cost(TrainConfig(preset="vssflow_m", batch_size=size, threads=1)) for size in (4, 8)
+    )
+    assert two.activations_bytes == 2 * one.activations_bytes
+    assert 1.9 < two.flops_per_step / one.flops_per_step <= 2
+    assert two.weights_bytes == one.weights_bytes
+
+
+def test_the_forecast_is_the_operations_at_the_measured_rate() -> None:
+    cost = train_cost(TrainConfig(joint_steps=30, mixture_steps=10, threads=1))
+    assert cost.forecast_step_s == cost.flops_per_step / 1e12
+    assert cost.forecast_s == pytest.approx(40 * cost.forecast_step_s)
+
+
+def test_no_weight_is_made_for_the_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.device] = []
+    build = VSSFlow.__init__
+
+    def noted(self: VSSFlow, config: object) -> None:
+        build(self, config)  # type: ignore[arg-type]
+        made.append(self.fourier.device)
+
+    monkeypatch.setattr(VSSFlow, "__init__", noted)
+    train_cost(TrainConfig(preset="vssflow_l", threads=1))
+    assert made == [torch.device("meta")]
+    assert PRESETS["vssflow_l"]().layers == 15
+
+
+def test_the_rate_is_that_of_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(costs.SIDE, "cpu", 64)
+    ticks = iter([0.0, 9.0, 10.0, 10.2, 20.0, 20.1, 30.0, 30.4])  # start, end of each product
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    rate = matmul_rate(torch.device("cpu"), measure_s=15.0)
+    assert rate == pytest.approx(2 * 64**3 / 0.1)
