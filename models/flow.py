@@ -101,10 +101,14 @@ def flow_loss(
     x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
     t = (drawn if t is None else t).to(x_1)
     x_t, v = path(x_0, x_1, t)
-    error = (model(x_t, t, kept) - v).square().mean(-1)  # (B, N)
-    error = error.masked_fill(~conditions.mask, 0)
-    valid = conditions.mask.sum(1)
-    return FlowLoss(error.sum() / valid.sum().clamp_min(1), error.sum(1) / valid.clamp_min(1))
+    return mean_square(model(x_t, t, kept) - v, conditions.mask)
+
+
+def mean_square(error: Tensor, mask: Tensor) -> FlowLoss:
+    """The mean square of an error (B, N, C) over the latents that the mask (B, N) has."""
+    squares = error.square().mean(-1).masked_fill(~mask, 0)
+    valid = mask.sum(1)
+    return FlowLoss(squares.sum() / valid.sum().clamp_min(1), squares.sum(1) / valid.clamp_min(1))
 
 
 @torch.no_grad()
