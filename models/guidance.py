@@ -8,8 +8,8 @@ p(x) p(sight | x) p(speech | sight, x), each of the last two raised to its own s
 
     v = v_none + sound (v_sight - v_none) + speech (v_all - v_sight)
 
-with v_sight the velocity under what is seen and moves, without phonemes and speaker. Equal scales
-are plain guidance by one scale.
+with v_sight the velocity under what is seen and moves, without phonemes, speaker and lips. Equal
+scales are plain guidance by one scale.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.conditions import Conditions
+from models.conditions import NAMES, Conditions
 from models.transformer import VSSFlow
 
-SPEECH = ("phonemes", "speaker")
+SPEECH = tuple(name for name in NAMES if name in ("phonemes", "speaker", "lips"))
 """The conditions that the speech scale strengthens; the sound scale has the others."""
 
 
@@ -32,7 +32,7 @@ class Guidance:
     sound: float = 3.0
     """Of what is seen and moves."""
     speech: float = 3.0
-    """Of what is said and who says it, given what is seen."""
+    """Of what is said, by whom and by which lips, given what else is seen."""
 
     @property
     def weights(self) -> tuple[float, float, float]:
