@@ -103,7 +103,7 @@ def main() -> None:
     contenders: dict[str, Callable[[], Tensor]] = {
         "naive": lambda: naive(model, given),
         "ours": lambda: sample(model, given, steps=STEPS, guidance=SCALE, generator=seed()),
-        "ours, scales apart": lambda: sample(
+        "ours, scales apart (three parts)": lambda: sample(
             model, given, steps=STEPS, guidance=apart, generator=seed()
         ),
         "student, 8 steps": lambda: sample_shortcut(student, given, steps=8, generator=seed()),
@@ -111,7 +111,7 @@ def main() -> None:
     }
     off = (contenders["naive"]() - contenders["ours"]()).abs().max()
     print(f"{options.checkpoint or options.preset}: {model.trainable_parameters():,} parameters")
-    print(f"load {load()}, one thread; naive and ours end at most {off:.1e} apart")
+    print(f"{load()}, one thread; naive and ours end at most {off:.1e} apart")
     cpu_s = race(contenders, options.rounds)
     for name, seconds in cpu_s.items():
         print(

@@ -112,8 +112,8 @@ def test_four_steps_of_the_student_beat_four_and_eight_of_its_teacher(
         float((euler(two_bumps, noise, steps) - ends).abs().mean()) for steps in (4, 8)
     )
     student4 = float((toy(4) - ends).abs().mean())
-    assert student4 < 0.5 * teacher4
-    assert student4 < teacher8
+    assert student4 < 0.4 * teacher4
+    assert student4 < 0.8 * teacher8
 
 
 @pytest.mark.parametrize("steps", [2, 8])
@@ -161,8 +161,8 @@ def test_steps_are_drawn_as_a_sampler_takes_them() -> None:
     assert sum(shares) / 400 == pytest.approx(0.3, abs=0.07)
 
 
-def untaught_weights(student: ShortcutFlow) -> ShortcutFlow:
-    """The student with a step size that counts."""
+def sized(student: ShortcutFlow) -> ShortcutFlow:
+    """The student with step sizes that count."""
     with torch.no_grad():
         student.step_size.weight.copy_(torch.randn(student.step_size.weight.shape, generator=rng()))
     return student
@@ -180,7 +180,8 @@ def test_a_new_student_is_its_teacher_at_every_step_size() -> None:
 
 @torch.no_grad()
 def test_the_step_size_changes_the_velocity_of_its_own_sample_only() -> None:
-    student, x, t = untaught_weights(ShortcutFlow(model(), 8)), torch.randn(2, 10, 6), torch.ones(2)
+    student = sized(ShortcutFlow(model(), 8))
+    x, t = torch.randn(2, 10, 6, generator=rng()), torch.ones(2)
     context = student.prepare(conditions())
     one = student.velocity(x, t, torch.tensor([1.0, 0.5]), context)
     other = student.velocity(x, t, torch.tensor([1.0, 0.125]), context)
@@ -208,7 +209,7 @@ def test_the_first_loss_of_a_student_is_its_distance_from_the_guided_teacher() -
 @pytest.mark.parametrize("teacher_share", [0.0, 1.0])
 def test_only_the_student_learns_and_padding_does_not_count(teacher_share: float) -> None:
     teacher = model()
-    student, slow = (untaught_weights(ShortcutFlow(teacher, 8)) for _ in range(2))
+    student, slow = (sized(ShortcutFlow(teacher, 8)) for _ in range(2))
     given = Conditions(mask=torch.tensor([[True] * 6 + [False] * 4] * 2))
     x_1 = torch.randn(2, 10, 6, generator=rng())
     other = x_1.masked_fill(~given.mask[..., None], float("nan"))
