@@ -1,21 +1,20 @@
-"""Flow matching: the straight path from noise to data, its loss, and the way along it.
+"""Flow matching: the straight path from noise to data, its loss, and generation along it.
 
 Legend: B batch, N latents, C channels. x_0 is noise, x_1 is data, t in [0, 1] runs noise → data.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from models.conditions import Conditions
+from models.guidance import Guidance, guided_field
+from models.solvers import dopri5, euler, midpoint
 from models.transformer import VSSFlow
 
-Field = Callable[[Tensor, float], Tensor]
-"""A velocity field: (x, t) to dx/dt, of x's shape."""
-Solver = Literal["euler", "midpoint"]
+Solver = Literal["euler", "midpoint", "dopri5"]
 Times = Literal["uniform", "logit_normal"]
 Padding = Literal["masked", "signal"]
 
@@ -118,10 +117,14 @@ def flow_loss(
     x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
     t = (drawn if t is None else t).to(x_1)
     x_t, v = path(x_0, x_1, t)
-    error = (model(x_t, t, kept) - v).square().mean(-1)  # (B, N)
-    error = error.masked_fill(~conditions.mask, 0)
-    valid = conditions.mask.sum(1)
-    return FlowLoss(error.sum() / valid.sum().clamp_min(1), error.sum(1) / valid.clamp_min(1))
+    return mean_square(model(x_t, t, kept) - v, conditions.mask)
+
+
+def mean_square(error: Tensor, mask: Tensor) -> FlowLoss:
+    """The mean square of an error (B, N, C) over the latents that the mask (B, N) has."""
+    squares = error.square().mean(-1).masked_fill(~mask, 0)
+    valid = mask.sum(1)
+    return FlowLoss(squares.sum() / valid.sum().clamp_min(1), squares.sum(1) / valid.clamp_min(1))
 
 
 @torch.no_grad()
@@ -130,58 +133,35 @@ def sample(
     conditions: Conditions,
     *,
     steps: int = 25,
-    guidance: float = 3.0,
+    guidance: float | Guidance = 3.0,
     generator: torch.Generator,
     solver: Solver = "euler",
+    tolerance: float = 1e-5,
 ) -> Tensor:
     """Latents (B, N, C) that fit the conditions; zero at padding.
 
-    Guidance w moves along v_u + w (v_c - v_u), with both halves in one batch; at w = 1 the unguided
-    half is not computed. ``generator`` is a CPU one: equal seeds give equal latents.
+    One number as ``guidance`` is the scale of sound and speech alike. ``steps`` is read by Euler
+    and midpoint, ``tolerance`` (absolute and relative, per step) by dopri5. ``generator`` is a CPU
+    one: equal seeds give equal latents. Raises as `dopri5` does.
     """
-    if solver not in SOLVERS:
-        raise ValueError(f"solver={solver!r} does not exist; choose one of {', '.join(SOLVERS)}")
-    batch, latents = conditions.mask.shape
-    shape = (batch, latents, model.config.audio_channels)
-    x_0 = torch.randn(shape, generator=generator).to(conditions.mask.device)
-    guided = guidance != 1.0
-    context = model.prepare(
-        Conditions.cat([conditions, conditions.null()]) if guided else conditions
-    )
-
-    def field(x: Tensor, t: float) -> Tensor:
-        if not guided:
-            return model.velocity(x, x.new_full((batch,), t), context)
-        both = model.velocity(torch.cat([x, x]), x.new_full((2 * batch,), t), context)
-        conditional, unconditional = both.chunk(2)
-        return torch.lerp(unconditional, conditional, guidance)
-
-    return SOLVERS[solver](field, x_0, steps) * conditions.mask[..., None]
+    if solver not in get_args(Solver):
+        raise ValueError(
+            f"solver={solver!r} does not exist; choose one of {', '.join(get_args(Solver))}"
+        )
+    x_0 = draw_noise(model, conditions, generator)
+    scales = guidance if isinstance(guidance, Guidance) else Guidance(guidance, guidance)
+    field = guided_field(model, conditions, scales)
+    valid = conditions.mask[..., None]
+    if solver == "euler":
+        x_1 = euler(field, x_0, steps)
+    elif solver == "midpoint":
+        x_1 = midpoint(field, x_0, steps)
+    else:
+        x_1 = dopri5(field, x_0, rtol=tolerance, atol=tolerance, valid=valid).x
+    return x_1 * valid
 
 
-def euler(field: Field, x_0: Tensor, steps: int) -> Tensor:
-    """The end at t = 1 by ``steps`` equal straight steps; exact for a constant velocity."""
-    _check_steps(steps)
-    x = x_0
-    for step in range(steps):
-        x = x + field(x, step / steps) / steps
-    return x
-
-
-def midpoint(field: Field, x_0: Tensor, steps: int) -> Tensor:
-    """The end at t = 1 by the midpoint rule: second order, two evaluations a step."""
-    _check_steps(steps)
-    x = x_0
-    for step in range(steps):
-        half = x + field(x, step / steps) / (2 * steps)
-        x = x + field(half, (step + 0.5) / steps) / steps
-    return x
-
-
-SOLVERS: dict[str, Callable[[Field, Tensor, int], Tensor]] = {"euler": euler, "midpoint": midpoint}
-"""Every solver by its name."""
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"steps={steps} must be at least 1")
+def draw_noise(model: VSSFlow, conditions: Conditions, generator: torch.Generator) -> Tensor:
+    """Noise x_0 (B, N, C) where a generation begins; the draws are made on the CPU."""
+    shape = (*conditions.mask.shape, model.config.audio_channels)
+    return torch.randn(shape, generator=generator).to(conditions.mask.device)

@@ -1,5 +1,6 @@
 """Soundtracks: as long as the picture, the same for the same seed, beside an untouched picture."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 from models.timeline import count
 from storage.catalog import Catalog
 from storage.features import pack_features
-from storage.ids import sha256_file
+from storage.ids import hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
@@ -136,6 +137,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     take = make(root, film | {"take": 2})
     assert len({row["audio_ref"] for row in (made, other, take)}) == 3
     assert len({row["generation_id"] for row in (made, other, take)}) == 3
+
+
+def test_a_solver_or_a_speech_scale_of_its_own_makes_another_soundtrack(
+    root: Path, film: dict[str, Any], made: dict[str, Any]
+) -> None:
+    solver = make(root, film, dataclasses.replace(CONFIG, solver="dopri5", tolerance=1e-2))
+    speech = make(root, film, dataclasses.replace(CONFIG, speech_guidance=4.0))
+    assert len({row["audio_ref"] for row in (made, solver, speech)}) == 3
+    assert len({row["generation_id"] for row in (made, solver, speech)}) == 3
+
+
+def test_settings_that_are_left_alone_keep_the_ids_of_before_they_came(
+    film: dict[str, Any], made: dict[str, Any]
+) -> None:
+    parts = (film["source_id"], film["checkpoint_id"], film["script"], film["take"])
+    settings = (CONFIG.steps, CONFIG.guidance, CONFIG.seed)
+    assert made["generation_id"] == hash_of("generation", *parts, *settings)
 
 
 def test_a_film_whose_name_is_not_utf_8_gets_its_soundtrack(
