@@ -13,7 +13,7 @@ import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 """The teacher: (x, t) to dx/dt, of x's shape; t (B,)."""
 MeanVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The student: (x, t, d) to the mean velocity on the way from t to t + d; t and d (B,)."""
+States = Literal["data", "teacher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class ShortcutConfig:
     far from what it knows. One draw per batch: both kinds in one would cost the sum of both."""
     guidance: Guidance = field(default_factory=Guidance)
     """Of the teacher, for good: the student has it built in."""
+    states: States = "data"
+    """Where the student learns: "data" on the straight path to training data, as published;
+    "teacher" where the guided teacher itself comes along, which guidance leads off that path, at
+    the price of up to ``finest_steps`` - 1 more guided evaluations a batch."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of steps that halving does not reach."""
@@ -69,6 +74,21 @@ def draw_spans(batch: int, config: ShortcutConfig, generator: torch.Generator) -
     steps = 2**levels
     places = (torch.rand(batch, generator=generator) * steps).floor()
     return Spans(places / steps, 1 / steps, taught)
+
+
+@torch.no_grad()
+def visited(teacher: Velocity, x_0: Tensor, t: Tensor, steps: int) -> Tensor:
+    """Where the teacher's way from x_0 (B, ...) is at t (B,), multiples of 1 / ``steps``.
+
+    The way is Euler's, in steps of that size.
+    """
+    places = (t * steps).round().long()
+    x = states = x_0
+    for step in range(1, int(places.max()) + 1):
+        x = x + teacher(x, torch.full_like(t, (step - 1) / steps)) / steps
+        here = (places == step).reshape(-1, *[1] * (x.ndim - 1))
+        states = torch.where(here, x, states)
+    return states
 
 
 def shortcut_error(
@@ -145,15 +165,20 @@ def shortcut_loss(
     t, d, taught = draw_spans(conditions.batch, config, generator)
     x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
     spans = Spans(t.to(x_1), d.to(x_1), taught)
-    x_t = path(x_0, x_1.masked_fill(~conditions.mask[..., None], 0), spans.t).x_t
+    at_teacher = config.states == "teacher"
     context = student.prepare(conditions)
     with torch.no_grad():
-        shown = guided_field(teacher, conditions, config.guidance) if taught else None
+        asked = taught or at_teacher
+        guided = guided_field(teacher, conditions, config.guidance) if asked else None
         slow_context = context if taught else slow.prepare(conditions)
+    if guided is not None and at_teacher:
+        x_t = visited(guided, x_0, spans.t, config.finest_steps)
+    else:
+        x_t = path(x_0, x_1.masked_fill(~conditions.mask[..., None], 0), spans.t).x_t
     error = shortcut_error(
         lambda x, t, d: student.velocity(x, t, d, context),
         lambda x, t, d: slow.velocity(x, t, d, slow_context),
-        shown,
+        guided if taught else None,
         x_t,
         spans,
     )

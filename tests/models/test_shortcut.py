@@ -17,6 +17,7 @@ from models.shortcut import (
     sample_shortcut,
     shortcut_error,
     shortcut_loss,
+    visited,
 )
 from models.solvers import euler
 from tests.models.test_flow import conditions, model, rng
@@ -222,6 +223,25 @@ def test_only_the_student_learns_and_padding_does_not_count(teacher_share: float
     losses[0].backward()
     assert all(weight.grad is None for net in (teacher, slow) for weight in net.parameters())
     assert student.step_size.weight.grad is not None and student.step_size.weight.grad.any()
+
+
+def test_visited_states_are_eulers_along_the_teachers_way() -> None:
+    x_0, t = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([0.0, 0.5, 0.75])
+    found = visited(lambda x, t: x, x_0, t, 4)  # dx/dt = x
+    torch.testing.assert_close(found, x_0 * torch.tensor([[1.0], [1.25**2], [1.25**3]]))
+
+
+@pytest.mark.parametrize("teacher_share", [0.0, 1.0])
+def test_at_the_teachers_states_the_data_does_not_count(teacher_share: float) -> None:
+    student, slow = (sized(ShortcutFlow(model(), 8)) for _ in range(2))
+    config = ShortcutConfig(finest_steps=8, teacher_share=teacher_share, states="teacher")
+    losses = [
+        shortcut_loss(
+            student, slow, model(), x_1, conditions(), generator=rng(), config=config
+        ).loss
+        for x_1 in (torch.zeros(2, 10, 6), torch.ones(2, 10, 6))
+    ]
+    assert torch.equal(losses[0], losses[1]) and losses[0] > 0
 
 
 def test_the_slow_student_follows_by_the_share_that_decay_leaves() -> None:
