@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from models.timeline import AUDIO_HZ, LATENT_HZ
 from storage.ids import canonical_json
-from tasks.pretrained import DIFFUSERS_FILE, TRANSFORMERS_FILE, Pretrained
+from tasks.pretrained import DIFFUSERS_FILE, TRANSFORMERS_FILE, Pretrained, quiet
 
 if TYPE_CHECKING:
     import torch
@@ -142,9 +142,9 @@ def _class_of(name: str, part: str) -> Any:
 def _from_config(name: str, part: str, config: dict[str, Any]) -> Any:
     """The network of a configuration, whose weights are still to be loaded."""
     kind = _class_of(name, part)
-    if part == "vocoder":
-        return kind(kind.config_class(**config)).eval().requires_grad_(False)
-    return kind.from_config(config).eval().requires_grad_(False)
+    with quiet():
+        made = kind(kind.config_class(**config)) if part == "vocoder" else kind.from_config(config)
+    return made.eval().requires_grad_(False)
 
 
 def _config_of(network: Any) -> dict[str, Any]:

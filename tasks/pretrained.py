@@ -50,7 +50,7 @@ class Pretrained:
         place = {"subfolder": self.part} if self.part and folder is None else {}
         source = self.source if folder is None else str(folder)
         try:
-            with _quiet():
+            with quiet():
                 network, found = kind.from_pretrained(
                     source, output_loading_info=True, **place, **options
                 )
@@ -104,8 +104,11 @@ class Pretrained:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds back what the libraries say of weights that are not used, such as CLIP's text half."""
+def quiet() -> Iterator[None]:
+    """Holds back what the libraries say of themselves, and of weights that are not used.
+
+    CLIP's text half is such a weight: transformers prints a table of them.
+    """
     loggers = [logging.getLogger(name) for name in ("transformers", "diffusers")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -114,6 +117,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # diffusers 0.42 passes it to every download, and huggingface-hub 2 no longer knows it.
             warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
+            # Oobleck is made with it.
+            warnings.filterwarnings("ignore", message="`torch.nn.utils.weight_norm` is deprecated")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
