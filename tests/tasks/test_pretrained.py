@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from models.codec import MelPCA
 from storage.blobs import Blobs
 from storage.features import read_feature
+from storage.ids import hash_of
 from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
-from tasks import encode
+from tasks import encode, look, look_mixtures
 from tasks.checkpoint import load_checkpoint, save_checkpoint
 from tasks.codecs import codec_bytes, codec_fingerprint, codec_from, load_pretrained_codec
 from tasks.encode import EncodeConfig, FitCodecConfig
@@ -355,6 +356,14 @@ def test_a_codec_whose_rates_are_not_the_pipelines_is_refused_and_one_of_these_r
     config = FitCodecConfig(codec="oobleck", pretrained=str(hub / "at-25-hz"), normalise=False)
     codec, facts = encode.fitted_codec([], config)
     assert (codec.name, codec.latent_hz, facts["is_fitted"]) == ("oobleck", 25.0, False)
+
+
+def test_what_was_done_before_there_was_a_choice_stays_done() -> None:
+    fields = {"channels": 64, "generation": 1, "licences": ()}
+    assert encode.FIT_STAGE.fingerprint(FitCodecConfig()) == hash_of("fit_codec", 1, fields, {})
+    weights = encoder_fingerprint("efficientnet_lite0")
+    for stage in (look.STAGE, look_mixtures.STAGE):
+        assert stage.fingerprint(stage.config()) == hash_of(stage.name, 1, {}, weights)
 
 
 def test_pretrained_weights_belong_to_what_is_pretrained() -> None:
