@@ -19,6 +19,11 @@ class Codec(Protocol):
     """Audio to latents and back, with everything it has learned in its state dict."""
 
     @property
+    def name(self) -> str:
+        """What kind of codec it is, as the features that it makes are called."""
+        ...
+
+    @property
     def sample_rate_hz(self) -> int:
         """Samples per second of the audio."""
         ...
@@ -77,6 +82,7 @@ class MelPCA(nn.Module):
     rows, ``scale`` (C,) standard deviations, ``explained_variance`` (C,) shares of the whole.
     """
 
+    name: str = "mel_pca"
     mean: Tensor
     components: Tensor
     scale: Tensor

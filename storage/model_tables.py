@@ -22,16 +22,22 @@ TASKS = "all, v2s, visual_tts, tts or mixture."
 MODEL_TABLES: tuple[Table, ...] = (
     table(
         "codecs",
-        "An audio codec fitted on the training split.",
+        "An audio codec: fitted on the training split, or pretrained.",
         "codec_id",
         C("codec_id", STRING, "Hash of the codec's state.", "", "e5e4f31c6a3b…"),
-        C("name", STRING, "Kind of codec.", "", "mel_pca"),
+        C("name", STRING, "mel_pca, audioldm2 or oobleck.", "", "mel_pca"),
         C("ref", STRING, "Blob with the state.", "", "blobs/4e/7016a51ccc75….safetensors"),
         C("channels", INT, "Latent channels.", "", "64"),
         C("latent_hz", DOUBLE, "Latent rate.", "Hz", "25.0"),
         C("sample_rate_hz", INT, "Audio sample rate.", "Hz", "16000"),
-        C("explained_variance", DOUBLE, "Share of mel variance kept.", "0..1", "0.9944"),
-        C("fitted_clips", INT, "Clips that it was fitted on.", "", "55"),
+        optional(
+            "explained_variance",
+            DOUBLE,
+            "Of mel_pca: share of mel variance kept.",
+            "0..1",
+            "0.9944",
+        ),
+        C("fitted_clips", INT, "Clips that it was fitted on; 0: as published.", "", "55"),
     ),
     table(
         "rooms",
@@ -140,6 +146,13 @@ MODEL_TABLES: tuple[Table, ...] = (
         C("test_items", INT, "Members in the test split.", "", "6"),
         C("hours", DOUBLE, "Length of all members.", "h", "0.04175"),
         C("codec_id", STRING, "Codec of the latents.", "", "e5e4f31c6a3b…"),
+        optional(
+            "image_extractor",
+            STRING,
+            "Extractor of the image features; NULL is efficientnet_lite0.",
+            "",
+            "efficientnet_lite0",
+        ),
         C(
             "shard_refs",
             STRINGS,

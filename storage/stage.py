@@ -109,6 +109,8 @@ class Stage:
             one; they are left out of the fingerprint.
         limits: fields of the configuration that bound what an item may use and do not change what
             is made of it; an item that one of them ended is tried again when one changes.
+        later: fields that came after the stage was first used, whose default is what it did before;
+            a default is left out of the fingerprint, so that what is done stays done.
         keeps_history: items that are gone keep their rows (datasets, models, soundtracks).
         title: what it does, for progress bars and plans.
         given: what the items query reads that no table holds, by name: files of a folder, groups
@@ -126,13 +128,16 @@ class Stage:
     title: str = ""
     selects: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     keeps_history: bool = False
     given: Given | None = None
 
     def fingerprint(self, config: Any, limited: bool = False) -> str:
         """The hash of name, version, configuration and weights; its limits only if `limited`."""
         weights = self.weights(config) if self.weights else {}
-        left_out = self.selects if limited else (*self.selects, *self.limits)
+        left_out = {*self.selects} if limited else {*self.selects, *self.limits}
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        left_out |= {k for k in self.later if getattr(config, k) == defaults[k]}
         fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
         return hash_of(self.name, self.version, fields, weights)
 

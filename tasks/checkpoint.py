@@ -11,9 +11,10 @@ from models.phoneme_ids import TABLE_ID
 from storage.ids import canonical_json, hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.workspace import Workspace
+from tasks.codecs import codec_bytes, codec_from
 
 if TYPE_CHECKING:
-    from models.codec import MelPCA
+    from models.codec import Codec
     from models.transformer import VSSFlow
 
 FORMAT = 1
@@ -26,12 +27,12 @@ class Checkpoint:
 
     checkpoint_id: str
     model: "VSSFlow"
-    codec: "MelPCA"
+    codec: "Codec"
     card: dict[str, Any]
 
 
 def save_checkpoint(
-    workspace: Workspace, folder: Path, model: "VSSFlow", codec: "MelPCA", card: dict[str, Any]
+    workspace: Workspace, folder: Path, model: "VSSFlow", codec: "Codec", card: dict[str, Any]
 ) -> tuple[str, str]:
     """Writes a checkpoint and returns its (id, reference).
 
@@ -41,9 +42,9 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, module in ((WEIGHTS, model), (CODEC, codec)):
-        state = {key: value.detach().contiguous() for key, value in module.state_dict().items()}
-        save_file(state, folder / name)
+    state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    (folder / CODEC).write_bytes(codec_bytes(codec))
     card = card | {
         "format": FORMAT,
         "model": dataclasses.asdict(model.config),
@@ -76,7 +77,6 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """
     from safetensors.torch import load_file
 
-    from models.codec import MelPCA
     from models.transformer import VSSFlow, VSSFlowConfig
 
     for name in (WEIGHTS, CODEC, CARD):
@@ -93,7 +93,7 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     require_table(card.get("phoneme_table"), f"checkpoint {folder}")
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
-    codec = MelPCA.from_state(load_file(folder / CODEC))
+    codec = codec_from((folder / CODEC).read_bytes())
     return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card)
 
 

@@ -31,6 +31,8 @@ PACKAGES = {
     "espeakng-loader": "",
     "pocketsphinx": "5.1.",
     "audiomentations": "0.43.",
+    "diffusers": "0.42.",
+    "transformers": "5.",
 }
 NEEDED_GIB = 2.0
 SETUP = "run `make setup`"

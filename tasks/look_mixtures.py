@@ -5,13 +5,14 @@ from typing import Any
 
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.look import COMPOSED, IMAGE_EXTRACTOR, MOTION_EXTRACTOR, feature_rows, weights
+from tasks.encoders import ENCODERS
+from tasks.look import COMPOSED, MOTION_EXTRACTOR, LookConfig, feature_rows, weights
 from tasks.mix_picture import PICTURES, composed_frames
 
 
 @dataclass(frozen=True, slots=True)
-class LookMixturesConfig:
-    """Looking has no settings: the recipes and the networks decide all."""
+class LookMixturesConfig(LookConfig):
+    """Which network looks: that of `look`, from which a recipe sets this."""
 
 
 def look_mixtures_shard(
@@ -23,7 +24,7 @@ def look_mixtures_shard(
         frames10, frames25 = (
             composed_frames(out.workspace, item, fps) for fps in (VISUAL_FPS, MOTION_FPS)
         )
-        return feature_rows(item["item_id"], frames10, frames25, COMPOSED)
+        return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED)
 
     return run_items(shard, out, one_item)
 
@@ -38,9 +39,10 @@ STAGE = Stage(
         Output(
             "features",
             key="clip_id",
-            only=(("extractor", (COMPOSED + IMAGE_EXTRACTOR, COMPOSED + MOTION_EXTRACTOR)),),
+            only=(("extractor", tuple(COMPOSED + name for name in (*ENCODERS, MOTION_EXTRACTOR))),),
         ),
     ),
     run=look_mixtures_shard,
     weights=weights,
+    later=("extractor", "pretrained"),
 )

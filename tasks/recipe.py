@@ -86,6 +86,11 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
         recipe = recipe.with_config("rooms", folder=rooms)
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
+    seen = recipe.configs["look"]
+    recipe = recipe.with_config("snapshot", extractor=seen.extractor)
+    recipe = recipe.with_config(
+        "look_mixtures", extractor=seen.extractor, pretrained=seen.pretrained
+    )
     licences = recipe.configs["snapshot"].licences
     for stage in ("fit_codec", "mix"):
         recipe = recipe.with_config(stage, licences=licences)

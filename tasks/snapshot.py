@@ -16,8 +16,9 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
+from tasks.encoders import EncoderName
 from tasks.licences import allowed
-from tasks.look import COMPOSED, IMAGE_EXTRACTOR, MOTION_EXTRACTOR
+from tasks.look import COMPOSED, MOTION_EXTRACTOR
 from tasks.mix_conditions import IS_COMPOSED, PICTURE, combined, phonemes_on_grid, whole
 from tasks.scan import BELOW_FOLDER
 
@@ -57,12 +58,14 @@ class SnapshotConfig:
         licences: only sources under these licences are members, are mixed, and teach the codec;
             all are where the list is empty. A source whose licence is unknown is under none.
         manifest: where this manifest lists sources, only these are members; set from the recipe.
+        extractor: whose image features are taken; set from `look.extractor`.
     """
 
     name: str = "dataset"
     folder: str = ""
     licences: tuple[str, ...] = ()
     manifest: str = ""
+    extractor: EncoderName = "efficientnet_lite0"
 
 
 def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
@@ -89,6 +92,7 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
         **{f"{name}_items": number for name, number in in_split.items()},
         "hours": sum(m["duration_s"] for m in members) / 3600,
         "codec_id": members[0]["codec_id"],
+        "image_extractor": config.extractor,
         "shard_refs": refs,
         "licences": sorted(config.licences) or None,
         "phoneme_table": TABLE_ID,
@@ -234,7 +238,7 @@ MEMBERS = f"""
                list([vi.content_hash, mo.content_hash] ORDER BY place) AS hashes
         FROM placed p
         LEFT JOIN features vi ON vi.clip_id = part.clip_id
-             AND vi.extractor = looked || '{IMAGE_EXTRACTOR}'
+             AND vi.extractor = looked || $extractor
         LEFT JOIN features mo ON mo.clip_id = part.clip_id
              AND mo.extractor = looked || '{MOTION_EXTRACTOR}'
         GROUP BY p.item_id
@@ -250,7 +254,7 @@ MEMBERS = f"""
         FROM candidates c
         CROSS JOIN codecs co
         JOIN windows sw ON sw.clip_id = c.source_clip_id
-        JOIN features la ON la.clip_id = c.item_id AND la.extractor = 'mel_pca'
+        JOIN features la ON la.clip_id = c.item_id AND la.extractor = co.name
         LEFT JOIN seen ON seen.item_id = c.item_id
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
@@ -285,6 +289,6 @@ STAGE = Stage(
         Output("dataset_items", key="dataset_id"),
     ),
     run=snapshot_shard,
-    selects=("name", "folder", "manifest", "licences"),
+    selects=("name", "folder", "manifest", "licences", "extractor"),
     keeps_history=True,
 )

@@ -114,7 +114,11 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
         )
     checkpoint = _checkpoint(workspace.fetch(item["ref"]), item["checkpoint_id"])
     if not item["windows"]:
-        raise Rejected("no_picture", f"{item['_uri']}: no picture to make a soundtrack for")
+        raise Rejected(
+            "no_picture",
+            f"{item['_uri']}: no picture to make a soundtrack for, or none with features of "
+            f"{item['_extractor']}, by which the model was trained",
+        )
     started = time.perf_counter()
     phonemes = spoken_phonemes(item)
     item = item | {"_workspace": out.workspace}
@@ -338,7 +342,8 @@ STAGE = Stage(
     config=SonifyConfig,
     items="""
         WITH model AS (
-            SELECT ck.checkpoint_id, ck.ref
+            SELECT ck.checkpoint_id, ck.ref,
+                   coalesce(d.image_extractor, 'efficientnet_lite0') AS extractor
             FROM checkpoints ck JOIN datasets d USING (dataset_id)
             WHERE CASE WHEN $checkpoint = '' THEN d.name = $dataset
                        ELSE ck.checkpoint_id = $checkpoint END
@@ -364,7 +369,8 @@ STAGE = Stage(
                                              content_hash := m.content_hash)
                    ) ORDER BY w.start_s) AS windows
             FROM windows w
-            JOIN features v ON v.clip_id = w.clip_id AND v.extractor = 'efficientnet_lite0'
+            CROSS JOIN model
+            JOIN features v ON v.clip_id = w.clip_id AND v.extractor = model.extractor
             JOIN features m ON m.clip_id = w.clip_id AND m.extractor = 'motion'
             WHERE w.has_picture GROUP BY w.source_id
         ),
@@ -383,7 +389,8 @@ STAGE = Stage(
                wanted.source_id, model.checkpoint_id, model.ref, take::INTEGER AS take,
                wanted.script, coalesce(wanted.video_s, wanted.duration_s) AS duration_s,
                shown.windows, CASE WHEN wanted.script = 'transcript' THEN said.phonemes END
-               AS phonemes, texts.text, wanted.uri AS _uri, coalesce(wanted.duration_s, 0) AS cost_s
+               AS phonemes, texts.text, wanted.uri AS _uri, model.extractor AS _extractor,
+               coalesce(wanted.duration_s, 0) AS cost_s
         FROM wanted CROSS JOIN model CROSS JOIN range(1, $takes + 1) AS takes(take)
         LEFT JOIN shown USING (source_id)
         LEFT JOIN said USING (source_id)

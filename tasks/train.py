@@ -45,6 +45,10 @@ class Trainer:
             raise ValueError("the training split holds no clip; lower split.test or add sources")
         channels = int(self.single[0]["latents"].shape[1])
         sizes = dataclasses.replace(PRESETS[config.preset](), audio_channels=channels)
+        # Image features are as wide as their extractor makes them; without any the preset's holds.
+        seen = next((s["visual"] for s in samples if s["visual"] is not None), None)
+        if seen is not None:
+            sizes = dataclasses.replace(sizes, visual_dim=int(seen.shape[1]))
         if config.context_positions != "preset":
             on = config.context_positions == "on"
             sizes = dataclasses.replace(sizes, context_positions=on)

@@ -283,7 +283,7 @@ def locate_whisper(model: str) -> str:
         return str(locate(f"whisper-{model}").parent)
     if model == "base":
         return str(_whisper_base())
-    if (folder := _as_folder(model)) is None:
+    if (folder := as_folder(model)) is None:
         return model
     if not (folder / "model.bin").is_file():
         raise MissingWeight(
@@ -303,7 +303,7 @@ def whisper_fingerprint(model: str) -> str:
         return fingerprint(f"whisper-{model}")
     if model == "base":
         return BASE_SHA256
-    if _as_folder(model) is None:
+    if as_folder(model) is None:
         return f"hub:{model}"
     return _local_sha256(Path(locate_whisper(model)) / "model.bin")
 
@@ -320,7 +320,7 @@ def _whisper_base() -> Path:
     return whole.parent
 
 
-def _as_folder(model: str) -> Path | None:
+def as_folder(model: str) -> Path | None:
     """The folder that a model name means, or None for a name of the hub."""
     folder = Path(model).expanduser()
     meant = model.startswith((".", "/", "~")) or folder.is_dir()

@@ -17,7 +17,10 @@ from flows.cli import app, guarded
 from tasks import train_cost
 from tests.flows.command import Built, made_recipe, run_talkies
 
-SLOW_IMPORTS = ("torch", "prefect", "av", "cv2", "faster_whisper", "librosa", "onnxruntime")
+SLOW_IMPORTS = (
+    *("torch", "prefect", "av", "cv2", "faster_whisper", "librosa", "onnxruntime"),
+    *("diffusers", "transformers"),
+)
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (2, "b4d7564202e5")
+SCHEMA = (2, "b5d744500cee")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

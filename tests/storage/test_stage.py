@@ -1,6 +1,7 @@
 """Working a shard: a bad item is a row, a bad program is an exception, equal items equal bytes."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from storage.ids import hash_of
 from storage.rejects import Rejected
 from storage.schema import TABLES
-from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, run_items
+from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+
+
+@dataclass(frozen=True, slots=True)
+class WorkConfig:
+    level_db: float = -27.0
+    network: str = "small"
+
+
+def made_stage(**fields: Any) -> Stage:
+    return Stage("made", 1, WorkConfig, "SELECT 1", (), lambda *_: pytest.fail("not run"), **fields)
 
 
 def made_shard(folder: Path, names: str = "abc", run_id: str = "r-1") -> ShardRef:
@@ -129,3 +141,12 @@ def test_a_shard_tells_how_far_it_is(out: ShardTarget, tmp_path: Path) -> None:
     run_items(made_shard(tmp_path), out, work)
     told = json.loads((Path(out.folder) / "progress.json").read_text())
     assert told == {"done": 3, "total": 3, "note": ""}
+
+
+def test_a_later_field_changes_the_fingerprint_only_where_it_is_not_its_default() -> None:
+    stage = made_stage(later=("network",))
+    before = hash_of("made", 1, {"level_db": -27.0}, {})
+    assert stage.fingerprint(WorkConfig()) == before != made_stage().fingerprint(WorkConfig())
+    large = WorkConfig(network="large")
+    assert stage.fingerprint(large) == made_stage().fingerprint(large) != before
+    assert stage.fingerprint(WorkConfig(level_db=-20.0)) != before

@@ -14,7 +14,8 @@ from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
-from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, load_embedder, look
+from tasks.encoders import load_encoder
+from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, look
 from tasks.media import FrameWriter
 
 DURATION_S = 1.3
@@ -52,12 +53,12 @@ def test_a_still_picture_does_not_move_and_a_flash_does() -> None:
 @pytest.mark.weights
 def test_image_features_do_not_depend_on_other_clips_and_barely_on_batches() -> None:
     frames = pictures(5)
-    embed = load_embedder()
+    embed = load_encoder()
     first = embed(frames)
     embed(pictures(7, seed=1))
     assert first.shape == (5, 1280)
     assert np.array_equal(embed(frames), first)
-    assert np.allclose(load_embedder()(frames[:1]), first[:1], atol=1e-4)
+    assert np.allclose(load_encoder()(frames[:1]), first[:1], atol=1e-4)
 
 
 @pytest.mark.weights
@@ -70,7 +71,7 @@ def test_frames_of_one_shot_are_nearer_than_frames_of_two(demo_corpus: Path) -> 
             frames.append(cv2.resize(frame, (224, 224))[:, :, ::-1])
     # The cut is at 3.17 s of 4.8 s.
     chosen = np.stack([frames[int(len(frames) * part)] for part in (0.1, 0.5, 0.8)])
-    a, b, c = load_embedder()(chosen)
+    a, b, c = load_encoder()(chosen)
     a, b, c = (vector / np.linalg.norm(vector) for vector in (a, b, c))
     assert a @ b > 0.8
     assert a @ c < 0.6

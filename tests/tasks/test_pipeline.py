@@ -70,7 +70,10 @@ def test_only_one_stage_owns_a_table_or_a_part_of_it() -> None:
 
 
 def test_importing_the_pipeline_loads_no_network_and_no_prefect() -> None:
-    heavy = "prefect torch torchaudio av cv2 onnxruntime faster_whisper librosa audiomentations"
+    heavy = (
+        "prefect torch torchaudio av cv2 onnxruntime faster_whisper librosa audiomentations "
+        "diffusers transformers"
+    )
     code = f"import sys, tasks.pipeline; print([m for m in {heavy.split()!r} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

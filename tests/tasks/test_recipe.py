@@ -136,6 +136,17 @@ def test_a_recipe_that_was_stored_as_json_is_the_same_recipe() -> None:
     assert again.configs["sonify"].targets == (Target("x", "transcript"),)
 
 
+def test_mixtures_and_the_dataset_are_seen_by_the_network_that_looks_at_clips() -> None:
+    recipe = parse("{name: a, look: {extractor: siglip_b16, pretrained: ./weights}}")
+    mixtures = recipe.configs["look_mixtures"]
+    assert (mixtures.extractor, mixtures.pretrained) == ("siglip_b16", "./weights")
+    assert recipe.configs["snapshot"].extractor == "siglip_b16"
+    with pytest.raises(RecipeError, match=r"look.extractor='clip'"):
+        parse("{name: a, look: {extractor: clip}}")
+    with pytest.raises(RecipeError, match=r"mel_pca is fitted here and takes no weights"):
+        parse("{name: a, fit_codec: {pretrained: cvssp/audioldm2}}")
+
+
 def test_a_changed_field_is_checked_as_in_the_file() -> None:
     recipe = parse("name: a")
     assert recipe.with_config("train", joint_steps=7).configs["train"].joint_steps == 7

@@ -128,6 +128,7 @@ def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, A
         "folder": config.folder,
         "licences": list(config.licences),
         "manifest": config.manifest,
+        "extractor": config.extractor,
     }
     return catalog.rows(STAGE.items, fields)
 
@@ -380,6 +381,21 @@ def test_a_composed_mixture_sees_its_own_picture_or_none(catalog: Catalog, tmp_p
     catalog.insert("features", [row("features", **packed)])
     mix = mixed(catalog, tmp_path, made)
     assert np.array_equal(mix["visual"], array) and mix["motion"] is None
+
+
+def test_a_dataset_takes_the_latents_of_its_codec_and_the_features_of_its_extractor(
+    catalog: Catalog,
+) -> None:
+    seen = CONFIG.name, CONFIG.folder
+    assert items(catalog, SnapshotConfig(*seen, extractor="clip_vit_b16")) != items(catalog)
+    swap = "UPDATE lake.features SET extractor = ? WHERE extractor = ?"
+    before = items(catalog)
+    catalog.connection.execute(swap, ["clip_vit_b16", "efficientnet_lite0"])
+    assert items(catalog, SnapshotConfig(*seen, extractor="clip_vit_b16")) == before
+    catalog.connection.execute("UPDATE lake.codecs SET name = 'audioldm2'")
+    assert items(catalog) == []
+    catalog.connection.execute(swap, ["audioldm2", "mel_pca"])
+    assert items(catalog, SnapshotConfig(*seen, extractor="clip_vit_b16")) == before
 
 
 @pytest.mark.parametrize(

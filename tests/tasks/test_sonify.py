@@ -247,7 +247,7 @@ def test_over_what_was_trimmed_beside_a_window_its_first_and_last_frame_are_held
 
 def test_a_film_without_picture_is_a_reject(root: Path, film: dict[str, Any]) -> None:
     with pytest.raises(Rejected, match="no picture") as caught:
-        make(root, film | {"windows": None})
+        make(root, film | {"windows": None, "_extractor": "efficientnet_lite0"})
     assert caught.value.reason == "no_picture"
 
 
@@ -293,6 +293,13 @@ def test_only_named_films_are_items_and_only_where_there_is_a_model(workspace: P
         catalog.plan(STAGE, config)
         ((covered,),) = [r["windows"] for r in catalog.rows("SELECT windows FROM keyed LIMIT 1")]
         assert (covered["start_s"], covered["end_s"], covered["held_s"]) == (0.0, 2.5, 0.5)
+        # A model sees by the features that it was trained with, and by no others.
+        change = "UPDATE lake.datasets SET image_extractor = ?"
+        for extractor, is_seen in (("siglip_b16", False), ("efficientnet_lite0", True)):
+            catalog.connection.execute(change, [extractor])
+            catalog.plan(STAGE, config)
+            (found,) = catalog.rows("SELECT windows, _extractor FROM keyed LIMIT 1")
+            assert (found["windows"] is not None, found["_extractor"]) == (is_seen, extractor)
         assert catalog.plan(STAGE, SonifyConfig("made", targets=())).items == 0
         # A name that ends as another one's does is not that one, and is not passed over.
         for name in ("ilm.mp4", "other.mp4"):

@@ -124,6 +124,18 @@ def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
     assert steps == list(range(5, 12))
 
 
+def test_a_model_takes_image_features_as_wide_as_they_are(tmp_path: Path) -> None:
+    out = target(tmp_path, "wide")
+    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
+    for sample in samples:
+        if sample["visual"] is not None:
+            sample["visual"] = np.tile(sample["visual"], (1, 2))
+    trainer = Trainer(CONFIG, samples)
+    width = tiny_sizes().visual_dim
+    assert trainer.model.config.visual_dim == 2 * width
+    assert np.isfinite(trainer.train_step())
+
+
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     one, two = target(tmp_path, "one"), target(tmp_path, "two")
     other = TrainConfig(joint_steps=1, mixture_steps=0, batch_size=2, threads=1, seed=1)
