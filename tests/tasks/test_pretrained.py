@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.codec import MelPCA
 from storage.blobs import Blobs
+from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.ids import hash_of
 from storage.stage import ShardRef, ShardTarget
@@ -31,6 +32,8 @@ from tasks.encoders import encoder_fingerprint, load_encoder
 from tasks.look import LookConfig, feature_rows
 from tasks.pretrained import library_class, quiet
 from tasks.weights import MissingWeight
+from tests.made_catalog import bring_up
+from tests.made_commits import made_row
 from tests.made_model import tiny_codec, tiny_sizes
 
 ODD_SAMPLES = (1, 640, 12_345)
@@ -346,6 +349,30 @@ def test_a_codec_whose_rates_are_not_the_pipelines_is_refused_and_one_of_these_r
     config = FitCodecConfig(codec="oobleck", pretrained=str(hub / "at-25-hz"), normalise=False)
     codec, facts = encode.fitted_codec([], config)
     assert (codec.name, codec.latent_hz, facts["is_fitted"]) == ("oobleck", 25.0, False)
+
+
+def test_another_codec_takes_the_place_of_the_one_before_in_every_latent(
+    hub: Path, tmp_path: Path
+) -> None:
+    place = Workspace.at(tmp_path / "workspace").make()
+    other = FitCodecConfig(codec="audioldm2", pretrained=str(hub / "audioldm2"))
+    with Catalog(place) as catalog:
+        window = {"clip_id": "c", "source_id": "s", "start_s": 0.0, "end_s": 1.0, "duration_s": 1.0}
+        for table, values in {
+            "decodes": {"source_id": "s", "audio16_ref": sound(place.root), "cuts_s": []},
+            "windows": window | {"has_audio": True},
+            "splits": {"source_id": "s", "split": "train"},
+            "listens": {"clip_id": "c", "loudness_lufs": -20.0},
+            "kinds": {"clip_id": "c", "kept": True, "task": "v2s"},
+        }.items():
+            catalog.insert(table, [made_row(table, **values)])
+        for config in (FitCodecConfig(), other, FitCodecConfig()):
+            assert bring_up(catalog, encode.FIT_STAGE, config).items == 1
+            assert bring_up(catalog, encode.STAGE).items == 1
+            assert catalog.rows("SELECT name FROM codecs") == [{"name": config.codec}]
+            assert catalog.rows("SELECT extractor FROM features") == [{"extractor": config.codec}]
+        assert bring_up(catalog, encode.FIT_STAGE).items == 0
+        assert bring_up(catalog, encode.STAGE).items == 0
 
 
 def test_what_was_done_before_there_was_a_choice_stays_done() -> None:
