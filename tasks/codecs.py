@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from models.timeline import AUDIO_HZ, LATENT_HZ
 from storage.ids import canonical_json
-from tasks.pretrained import DIFFUSERS_FILE, TRANSFORMERS_FILE, Pretrained, quiet
+from tasks.pretrained import DIFFUSERS_FILE, TRANSFORMERS_FILE, Pretrained, library_class, quiet
 
 if TYPE_CHECKING:
     import torch
@@ -131,12 +131,10 @@ def _parts(name: str, pretrained: str) -> dict[str, Pretrained]:
 
 def _class_of(name: str, part: str) -> Any:
     if part == "vocoder":
-        from transformers import SpeechT5HifiGan
-
-        return SpeechT5HifiGan
-    from diffusers import AutoencoderKL, AutoencoderOobleck
-
-    return AutoencoderKL if name == "audioldm2" else AutoencoderOobleck
+        return library_class("transformers", "SpeechT5HifiGan")
+    return library_class(
+        "diffusers", "AutoencoderKL" if name == "audioldm2" else "AutoencoderOobleck"
+    )
 
 
 def _from_config(name: str, part: str, config: dict[str, Any]) -> Any:

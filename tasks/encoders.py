@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import weights
-from tasks.pretrained import TRANSFORMERS_FILE, Pretrained
+from tasks.pretrained import TRANSFORMERS_FILE, Pretrained, library_class
 
 if TYPE_CHECKING:
     import torch
@@ -137,12 +137,11 @@ def _tower(
     name: str, pretrained: str, device: "torch.device | str", dtype: "torch.dtype | None"
 ) -> _Embedding:
     import torch
-    import transformers
 
     from models.image_tower import ImageTower
 
     tower = _TOWERS[name]
-    vision = _pretrained(name, pretrained).load(getattr(transformers, tower.kind))
+    vision = _pretrained(name, pretrained).load(library_class("transformers", tower.kind))
     network = ImageTower(
         vision.to(dtype or torch.float32),
         pixels=vision.config.image_size,

@@ -1,11 +1,11 @@
 """Pretrained networks of the Hugging Face hub, or of a folder that was copied from it.
 
-Imports of diffusers and transformers cost seconds: whoever loads through here imports them inside
-the function that does so.
+Imports of diffusers and transformers cost seconds, so nothing imports them before it needs them.
 """
 
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import warnings
@@ -101,6 +101,15 @@ class Pretrained:
                 mend += " and without HF_HUB_OFFLINE"
             mend += ", or name a folder that holds them"
         return f"{self.setting} {self.source!r}: expected {files}: {why}; {mend}"
+
+
+def library_class(library: str, name: str) -> Any:
+    """A class of diffusers or transformers, which is imported now: that costs seconds.
+
+    It is imported by name because the type checker spends 15 seconds on these libraries' types.
+    """
+    with quiet():
+        return getattr(importlib.import_module(library), name)
 
 
 @contextmanager

@@ -103,9 +103,9 @@ def test_scaled_latents_have_mean_zero_and_variance_one_and_decode_to_the_same_a
     rows = torch.cat([scaled.encode(audio[None])[0] for audio in audios])
     assert torch.allclose(rows.mean(0), torch.zeros(8), atol=1e-5)
     assert torch.allclose(rows.var(0), torch.ones(8), atol=1e-4)
-    both = [codec.decode(codec.encode(audios[1][None])) for codec in (plain, scaled)]
-    assert torch.allclose(*both, atol=1e-6)
-    assert torch.allclose(both[0][0], 2 * audios[1], atol=1e-6)  # the mean of once and three times
+    ours, theirs = (codec.decode(codec.encode(audios[1][None])) for codec in (plain, scaled))
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert torch.allclose(ours[0], 2 * audios[1], atol=1e-6)  # the mean of once and three times
 
 
 def test_a_channel_that_never_changes_is_not_blown_up() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.codec import MelPCA
 from storage.blobs import Blobs
+from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.ids import hash_of
 from storage.stage import ShardRef, ShardTarget
@@ -29,12 +30,12 @@ from tasks.codecs import codec_bytes, codec_fingerprint, codec_from, load_pretra
 from tasks.encode import EncodeConfig, FitCodecConfig
 from tasks.encoders import encoder_fingerprint, load_encoder
 from tasks.look import LookConfig, feature_rows
-from tasks.pretrained import quiet
+from tasks.pretrained import library_class, quiet
 from tasks.weights import MissingWeight
+from tests.made_catalog import bring_up
+from tests.made_commits import made_row
 from tests.made_model import tiny_codec, tiny_sizes
 
-pytest.importorskip("diffusers", reason="diffusers is not installed: run `make setup`")
-pytest.importorskip("transformers", reason="transformers is not installed: run `make setup`")
 ODD_SAMPLES = (1, 640, 12_345)
 
 
@@ -55,10 +56,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_audioldm2(folder: Path) -> None:
     """AudioLDM2's VAE and vocoder with its rates and channels of latents, and narrow layers."""
-    from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    AutoencoderKL(
+    library_class("diffusers", "AutoencoderKL")(
         in_channels=1,
         out_channels=1,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -68,7 +66,7 @@ def tiny_audioldm2(folder: Path) -> None:
         norm_num_groups=2,
         latent_channels=8,
     ).save_pretrained(folder / "vae")
-    config = SpeechT5HifiGanConfig(
+    config = library_class("transformers", "SpeechT5HifiGanConfig")(
         model_in_dim=64,
         upsample_initial_channel=32,
         upsample_rates=[5, 4, 2, 2, 2],
@@ -77,13 +75,11 @@ def tiny_audioldm2(folder: Path) -> None:
         resblock_dilation_sizes=[[1, 3]],
         normalize_before=False,
     )
-    SpeechT5HifiGan(config).save_pretrained(folder / "vocoder")
+    library_class("transformers", "SpeechT5HifiGan")(config).save_pretrained(folder / "vocoder")
 
 
 def tiny_oobleck(folder: Path, ratios: list[int], rate_hz: int) -> None:
-    from diffusers import AutoencoderOobleck
-
-    AutoencoderOobleck(
+    library_class("diffusers", "AutoencoderOobleck")(
         encoder_hidden_size=8,
         downsampling_ratios=ratios,
         channel_multiples=[1, 2],
@@ -96,8 +92,6 @@ def tiny_oobleck(folder: Path, ratios: list[int], rate_hz: int) -> None:
 @functools.cache
 def two_towers(name: str) -> Any:
     """CLIP or SigLIP, whole, as the hub has them: pictures and text."""
-    import transformers
-
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     small |= {"num_attention_heads": 2, "projection_dim": 16}
     text = small | {"vocab_size": 20, "max_position_embeddings": 8, "bos_token_id": 1}
@@ -106,9 +100,10 @@ def two_towers(name: str) -> Any:
         "vision_config": small | {"image_size": 224, "patch_size": 32},
     }
     if name == "clip":
-        config = transformers.CLIPConfig(**towers, projection_dim=16)
-        return transformers.CLIPModel(config).eval()
-    return transformers.SiglipModel(transformers.SiglipConfig(**towers)).eval()
+        config = library_class("transformers", "CLIPConfig")(**towers, projection_dim=16)
+        return library_class("transformers", "CLIPModel")(config).eval()
+    config = library_class("transformers", "SiglipConfig")(**towers)
+    return library_class("transformers", "SiglipModel")(config).eval()
 
 
 def noise(batch: int, samples: int) -> torch.Tensor:
@@ -132,12 +127,12 @@ def test_audioldm2_gives_128_channels_at_25_hz_and_whole_latents_for_odd_lengths
 
 
 def test_audioldm2_is_what_its_own_networks_give(hub: Path) -> None:
-    from diffusers import AutoencoderKL
-
     from models.mel import log_mel
     from models.vae_codecs import AUDIOLDM2_MEL
 
-    vae: Any = AutoencoderKL.from_pretrained(hub / "audioldm2/vae", low_cpu_mem_usage=False)
+    vae = library_class("diffusers", "AutoencoderKL").from_pretrained(
+        hub / "audioldm2/vae", low_cpu_mem_usage=False
+    )
     audio = noise(1, 6_400)
     with torch.no_grad():
         grid = vae.encode(log_mel(audio, AUDIOLDM2_MEL)[:, None]).latent_dist.mean  # (1, 8, 10, 16)
@@ -185,7 +180,7 @@ def test_a_codec_comes_back_from_its_bytes_without_its_folder(
 def test_the_dtype_is_that_of_the_networks_and_latents_stay_float32(hub: Path) -> None:
     source = str(hub / "audioldm2")
     exact = load_pretrained_codec("audioldm2", source)
-    rough = load_pretrained_codec("audioldm2", source, device="cpu", dtype=torch.bfloat16)
+    rough: Any = load_pretrained_codec("audioldm2", source, device="cpu", dtype=torch.bfloat16)
     assert {value.dtype for value in rough.vae.parameters()} == {torch.bfloat16}
     assert rough.latent_mean.dtype == torch.float32
     latents = rough.encode(noise(1, 3_200))
@@ -215,11 +210,9 @@ def test_a_codec_of_another_talkies_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("clip_vit_b16", "clip"), ("siglip_b16", "siglip")])
 def test_an_encoder_gives_what_its_own_library_gives(hub: Path, name: str, kind: str) -> None:
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
     frames = pictures(5)
-    processor: Any = {"clip": CLIPImageProcessorPil, "siglip": SiglipImageProcessorPil}[kind]()
+    prepares = {"clip": "CLIPImageProcessorPil", "siglip": "SiglipImageProcessorPil"}[kind]
+    processor = library_class("transformers", prepares)()
     pixels = processor(images=list(frames), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         wanted = two_towers(kind).vision_model(pixels).pooler_output.numpy()
@@ -356,6 +349,30 @@ def test_a_codec_whose_rates_are_not_the_pipelines_is_refused_and_one_of_these_r
     config = FitCodecConfig(codec="oobleck", pretrained=str(hub / "at-25-hz"), normalise=False)
     codec, facts = encode.fitted_codec([], config)
     assert (codec.name, codec.latent_hz, facts["is_fitted"]) == ("oobleck", 25.0, False)
+
+
+def test_another_codec_takes_the_place_of_the_one_before_in_every_latent(
+    hub: Path, tmp_path: Path
+) -> None:
+    place = Workspace.at(tmp_path / "workspace").make()
+    other = FitCodecConfig(codec="audioldm2", pretrained=str(hub / "audioldm2"))
+    with Catalog(place) as catalog:
+        window = {"clip_id": "c", "source_id": "s", "start_s": 0.0, "end_s": 1.0, "duration_s": 1.0}
+        for table, values in {
+            "decodes": {"source_id": "s", "audio16_ref": sound(place.root), "cuts_s": []},
+            "windows": window | {"has_audio": True},
+            "splits": {"source_id": "s", "split": "train"},
+            "listens": {"clip_id": "c", "loudness_lufs": -20.0},
+            "kinds": {"clip_id": "c", "kept": True, "task": "v2s"},
+        }.items():
+            catalog.insert(table, [made_row(table, **values)])
+        for config in (FitCodecConfig(), other, FitCodecConfig()):
+            assert bring_up(catalog, encode.FIT_STAGE, config).items == 1
+            assert bring_up(catalog, encode.STAGE).items == 1
+            assert catalog.rows("SELECT name FROM codecs") == [{"name": config.codec}]
+            assert catalog.rows("SELECT extractor FROM features") == [{"extractor": config.codec}]
+        assert bring_up(catalog, encode.FIT_STAGE).items == 0
+        assert bring_up(catalog, encode.STAGE).items == 0
 
 
 def test_what_was_done_before_there_was_a_choice_stays_done() -> None:
