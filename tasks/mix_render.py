@@ -211,7 +211,7 @@ def quantised(audio: Audio, level_db: float) -> Audio:
 
 
 @numba.njit(cache=True, nogil=True)
-def _on_grid(audio: Any, steps: float, step: float, made: Any) -> None:  # pragma: no cover
+def _on_grid(audio: Any, steps: Any, step: Any, made: Any) -> None:  # pragma: no cover
     for place in range(len(audio)):
         made[place] = np.rint(audio[place] * steps) * step
 
