@@ -5,7 +5,9 @@ Listeners want at least 10 LU of speech over music and 15 LU over ambience (Torc
 purpose, so each has a name, and a mixture says which one it used.
 """
 
+import bisect
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -99,10 +101,12 @@ WEIGHTS: dict[str, float] = {
 
 def drawn_name(uniform: float, weights: Mapping[str, float]) -> str:
     """The name at a place in [0, 1) of weights that need not sum to one; names in their order."""
-    names = sorted(name for name, weight in weights.items() if weight > 0)
-    point = uniform * sum(weights[name] for name in names)
-    for name in names:
-        point -= weights[name]
-        if point < 0:
-            return name
-    return names[-1]
+    names, ends = _shares(tuple(weights.items()))
+    return names[min(bisect.bisect_right(ends, uniform * ends[-1]), len(names) - 1)]
+
+
+@functools.cache
+def _shares(weights: tuple[tuple[str, float], ...]) -> tuple[list[str], list[float]]:
+    """The names that have a weight, in their order, and the sum of weights up to each."""
+    kept = sorted((name, weight) for name, weight in weights if weight > 0)
+    return [name for name, _ in kept], list(itertools.accumulate(weight for _, weight in kept))
