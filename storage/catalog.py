@@ -5,6 +5,7 @@ The catalog is the state of the pipeline. One process writes it; any number read
 
 import dataclasses
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from storage.stage import ShardRef, ShardResult, Stage
 from storage.workspace import Workspace
 
 Result = TypeVar("Result")
+SHARDS_AT_ONCE = 256
 PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
@@ -198,15 +200,21 @@ class Catalog:
     def cut(self, pending: Pending, folder: Path, run_id: str) -> list[ShardRef]:
         """Writes each shard of the planned items as Parquet below a folder."""
         refs = []
-        for index in pending.shards:
-            path = folder / f"{pending.stage}-{index:05d}.parquet"
+        # Many at a time, because each query reads all that was planned.
+        for start in range(0, len(pending.shards), SHARDS_AT_ONCE):
+            some = pending.shards[start : start + SHARDS_AT_ONCE]
             items = self.arrow(
-                "SELECT * EXCLUDE (_pending, _shard) FROM keyed "
-                "WHERE _pending AND _shard = ? ORDER BY item_id",
-                [index],
+                "SELECT * EXCLUDE (_pending) FROM keyed "
+                "WHERE _pending AND _shard BETWEEN ? AND ? ORDER BY _shard, item_id",
+                [some[0], some[-1]],
             )
-            pq.write_table(items, path)
-            refs.append(ShardRef(pending.stage, index, str(path), run_id))
+            places = items["_shard"].to_pylist()
+            bare = items.drop_columns("_shard")
+            for index in some:
+                first, last = bisect_left(places, index), bisect_right(places, index)
+                path = folder / f"{pending.stage}-{index:05d}.parquet"
+                pq.write_table(bare.slice(first, last - first), path)
+                refs.append(ShardRef(pending.stage, index, str(path), run_id))
         return refs
 
     def retire(self, stage: Stage) -> None:

@@ -176,5 +176,6 @@ STAGE = Stage(
     items=ITEMS,
     outputs=(Output("mixtures", key="item_id"),),
     run=mix_shard,
+    shard_s=1_800.0,
     selects=("licences",),
 )
