@@ -6,11 +6,12 @@ from storage.clip_tables import CLIP_TABLES
 from storage.columns import Column
 from storage.model_tables import MODEL_TABLES
 from storage.sight_tables import SIGHT_TABLES
+from storage.source_tables import SOURCE_TABLES
 from storage.state_tables import STATE_TABLES
 
 COLUMNS = {
     (table.name, column.name): column
-    for table in (*CLIP_TABLES, *SIGHT_TABLES, *MODEL_TABLES, *STATE_TABLES)
+    for table in (*SOURCE_TABLES, *CLIP_TABLES, *SIGHT_TABLES, *MODEL_TABLES, *STATE_TABLES)
     for column in table.columns
 }
 
