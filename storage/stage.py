@@ -136,10 +136,15 @@ class Stage:
         """The hash of name, version, configuration and weights; its limits only if `limited`."""
         weights = self.weights(config) if self.weights else {}
         left_out = {*self.selects} if limited else {*self.selects, *self.limits}
-        defaults = {field.name: field.default for field in dataclasses.fields(config)}
-        left_out |= {k for k in self.later if getattr(config, k) == defaults[k]}
+        left_out |= set(self.later) - self.chosen(config).keys()
         fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
         return hash_of(self.name, self.version, fields, weights)
+
+    def chosen(self, config: Any) -> dict[str, Any]:
+        """The later fields that a configuration does not leave at their default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        values = {name: getattr(config, name) for name in self.later}
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def run_items(

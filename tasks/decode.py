@@ -179,6 +179,7 @@ STAGE = Stage(
     """,
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
+    later=("scene_detector", "transition_threshold", "scene_weights"),
     weights=weights,
     limits=(
         "wall_limit_s",

@@ -1,94 +1,36 @@
-"""Give a silent video its sound: generate each window, join them, put them beside the picture."""
+"""Give a silent video its sound: what is spoken, the generated track, and the film with it."""
 
-import dataclasses
 import functools
 import re
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ConfigDict, Field
 
-from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
+from models.timeline import AUDIO_HZ, count
 from storage.blobs import Blobs
-from storage.features import read_feature
 from storage.ids import hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
-from tasks.batches import collate
 from tasks.checkpoint import Checkpoint, load_checkpoint
 from tasks.espeak import speak
-from tasks.loudness import loudness_lufs, true_peak_dbtp
-from tasks.mix_conditions import phonemes_on_grid
+from tasks.loudness import loudness_lufs
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
 from tasks.sandbox import Limits, run_limited
 from tasks.script import script_words
+from tasks.sonify_config import SonifyConfig
+from tasks.soundtrack import soundtrack, window_seed
 from tasks.source_copy import local_source
 from tasks.source_uri import name_of
 
 if TYPE_CHECKING:
-    from models.conditions import Conditions
+    pass
 
-EDGE_S = 0.015
-PEAK_DBTP = -2.0
 TRANSCRIPT = "transcript"
 VOICE = "en-us"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A source that gets a soundtrack.
-
-    Attributes:
-        file: its path, or its name where that is unique.
-        script: what is spoken: empty for nothing, `transcript` for the words that the catalog
-            holds of it, else the text itself (SubRip, WebVTT or plain).
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    file: str
-    script: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SonifyConfig:
-    """What gets a soundtrack, and how it is generated.
-
-    Attributes:
-        dataset: the newest model of this dataset is used; empty takes the recipe's own.
-        checkpoint: id of a model to use instead; empty for the newest.
-        targets: the sources.
-        takes: soundtracks for each source, each with its own noise.
-        steps: of the solver, where it is euler or midpoint.
-        guidance: how strongly the conditions are followed; 1 is no guidance.
-        speech_guidance: how strongly words and voice are followed, where that differs; null takes
-            `guidance`. Scales apart cost half as much time again.
-        solver: of the way from noise to sound; dopri5 chooses its own steps.
-        tolerance: the error that dopri5 allows a step, relative and absolute.
-        seed: of the noise.
-    """
-
-    dataset: str = ""
-    checkpoint: str = ""
-    targets: tuple[Target, ...] = ()
-    takes: Annotated[int, Field(ge=1, le=16)] = 1
-    steps: Annotated[int, Field(ge=1, le=1000)] = 25
-    guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
-    speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
-    solver: Literal["euler", "midpoint", "dopri5"] = "euler"
-    tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a target that is named twice: its soundtracks would be one."""
-        files = [target.file for target in self.targets]
-        if twice := sorted({file for file in files if files.count(file) > 1}):
-            raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")
 
 
 def sonify_shard(shard: ShardRef, out: ShardTarget, config: SonifyConfig) -> ShardResult:
@@ -126,7 +68,7 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
     rtf = (time.perf_counter() - started) / item["duration_s"]
     flac = Path(out.folder) / f"take-{item['take']}.flac"
     _write_flac(flac, audio)
-    seed = _seed(config, item, 0)
+    seed = window_seed(config, item, 0)
     film = _mux(item, checkpoint, flac, out, seed)
     # The picture may end inside a frame of the 10 fps grid; the film's own length is the truth.
     audio = audio[:, : count(film["video_s"], AUDIO_HZ)]
@@ -168,103 +110,8 @@ def spoken_phonemes(item: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def soundtrack(
-    item: dict[str, Any],
-    checkpoint: Checkpoint,
-    phonemes: list[dict[str, Any]],
-    config: SonifyConfig,
-    out: ShardTarget,
-) -> np.ndarray:
-    """The soundtrack (1, samples) at 16 kHz, as long as the picture; windows fade at edges."""
-    audio = np.zeros((1, count(item["duration_s"], AUDIO_HZ)), dtype=np.float32)
-    for number, window in enumerate(item["windows"]):
-        out.report(number, len(item["windows"]), "windows")
-        made = generate_window(item, window, checkpoint, phonemes, config, number)
-        start = count(window["start_s"], AUDIO_HZ)
-        made = made[: max(0, audio.shape[1] - start)]
-        audio[0, start : start + len(made)] += _faded(made)
-    return _under_peak(audio)
-
-
-def generate_window(
-    item: dict[str, Any],
-    window: dict[str, Any],
-    checkpoint: Checkpoint,
-    phonemes: list[dict[str, Any]],
-    config: SonifyConfig,
-    number: int,
-) -> np.ndarray:
-    """The sound (samples,) of one window of a source, with what was trimmed beside it."""
-    import torch
-
-    from models.flow import sample
-    from models.guidance import Guidance
-
-    duration_s = window["end_s"] - window["start_s"]
-    conditions = _conditions(item, window, checkpoint, phonemes, duration_s)
-    generator = torch.Generator().manual_seed(_seed(config, item, number))
-    speech = config.guidance if config.speech_guidance is None else config.speech_guidance
-    with torch.inference_mode():
-        latents = sample(
-            checkpoint.model,
-            conditions,
-            steps=config.steps,
-            guidance=Guidance(sound=config.guidance, speech=speech),
-            generator=generator,
-            solver=config.solver,
-            tolerance=config.tolerance,
-        )
-        audio = checkpoint.codec.decode(latents)[0].numpy()
-    return audio[: count(duration_s, AUDIO_HZ)]
-
-
-def _conditions(
-    item: dict[str, Any],
-    window: dict[str, Any],
-    checkpoint: Checkpoint,
-    phonemes: list[dict[str, Any]],
-    duration_s: float,
-) -> "Conditions":
-    root, clip = item["_workspace"], window["clip_id"]
-    visual, motion = (
-        read_feature(root, window[name]["shard_ref"], clip, window[name]["content_hash"])
-        for name in ("visual", "motion")
-    )
-    start, end = window["start_s"], window["end_s"]
-    inside = [
-        p | {"start_s": max(0.0, p["start_s"] - start), "end_s": min(end, p["end_s"]) - start}
-        for p in phonemes
-        if p["start_s"] < end and p["end_s"] > start
-    ]
-    length = max(1, count(duration_s, LATENT_HZ))
-    held_s = window["held_s"]
-    sizes = checkpoint.model.config
-    sample = {
-        "task": "",
-        "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
-        "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
-        "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
-        "motion": _held(motion, held_s, duration_s, LATENT_HZ),
-    }
-    return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
-
-
-def _held(seen: np.ndarray, before_s: float, duration_s: float, fps: int) -> np.ndarray:
-    """What is seen in a window (F, D), with its first and last frame held over what was trimmed."""
-    before, frames = count(before_s, fps), max(1, count(duration_s, fps))
-    after = max(0, frames - before - len(seen))
-    return np.pad(seen, ((before, after), (0, 0)), mode="edge")[:frames]
-
-
 def _generation_id(item: dict[str, Any], checkpoint: Checkpoint, config: SonifyConfig) -> str:
-    # Settings that came later count only where they are not left alone, so that ids stay.
-    later = {
-        "speech_guidance": config.speech_guidance,
-        "solver": config.solver,
-        "tolerance": config.tolerance,
-    }
-    alone = dataclasses.asdict(SonifyConfig())
-    changed = {name: value for name, value in later.items() if value != alone[name]}
+    chosen = STAGE.chosen(config)
     return hash_of(
         "generation",
         item["source_id"],
@@ -274,34 +121,12 @@ def _generation_id(item: dict[str, Any], checkpoint: Checkpoint, config: SonifyC
         config.steps,
         config.guidance,
         config.seed,
-        *([changed] if changed else []),
+        *([chosen] if chosen else []),
     )
-
-
-def _seed(config: SonifyConfig, item: dict[str, Any], number: int) -> int:
-    digest = hash_of(config.seed, item["source_id"], item["take"], number)
-    return int(digest[:15], 16)
 
 
 def _script_text(item: dict[str, Any]) -> str | None:
     return item["text"] if item["script"] == TRANSCRIPT else item["script"] or None
-
-
-def _faded(audio: np.ndarray) -> np.ndarray:
-    edge = min(len(audio) // 2, count(EDGE_S, AUDIO_HZ))
-    ramp = np.sin(np.linspace(0, np.pi / 2, edge, endpoint=False)) ** 2
-    faded = audio.copy()
-    faded[:edge] *= ramp
-    faded[len(audio) - edge :] *= ramp[::-1]
-    return faded
-
-
-def _under_peak(audio: np.ndarray) -> np.ndarray:
-    """The audio with one gain that holds its true peak under PEAK_DBTP; quieter audio stays."""
-    peak = true_peak_dbtp(audio, AUDIO_HZ)
-    if peak is None or peak <= PEAK_DBTP:
-        return audio
-    return audio * np.float32(10 ** ((PEAK_DBTP - peak) / 20))
 
 
 def _write_flac(path: Path, audio: np.ndarray) -> None:
@@ -399,5 +224,6 @@ STAGE = Stage(
     outputs=(Output("generations", key="item_id"),),
     run=sonify_shard,
     selects=("dataset", "checkpoint", "targets", "takes"),
+    later=("speech_guidance", "solver", "tolerance"),
     keeps_history=True,
 )

@@ -248,6 +248,7 @@ STAGE = Stage(
     """,
     outputs=(),
     run=train_shard,
+    later=("times", "dropout", "padding", "context_positions", "ema"),
     selects=("dataset",),
     keeps_history=True,
     shard_s=1e-6,

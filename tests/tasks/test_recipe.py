@@ -17,7 +17,7 @@ from tasks.recipe import (
     parse_recipe,
     with_folder,
 )
-from tasks.sonify import Target
+from tasks.sonify_config import Target
 
 WHERE = Path("/archive/films.yaml")
 

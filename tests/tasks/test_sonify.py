@@ -18,10 +18,11 @@ from storage.ids import hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
-from tasks import sonify as module
+from tasks import soundtrack as module
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
-from tasks.sonify import STAGE, SonifyConfig, Target, sonify, spoken_phonemes
+from tasks.sonify import STAGE, sonify, spoken_phonemes
+from tasks.sonify_config import SonifyConfig, Target
 from tasks.source_uri import inside_uri, uri_of
 from tests.made_archives import write_tar
 from tests.made_media import even_times, write_media

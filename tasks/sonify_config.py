@@ -1,0 +1,58 @@
+"""What gets a soundtrack, and how it is generated: the settings of a recipe's `sonify` section."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A source that gets a soundtrack.
+
+    Attributes:
+        file: its path, or its name where that is unique.
+        script: what is spoken: empty for nothing, `transcript` for the words that the catalog
+            holds of it, else the text itself (SubRip, WebVTT or plain).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    file: str
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SonifyConfig:
+    """What gets a soundtrack, and how it is generated.
+
+    Attributes:
+        dataset: the newest model of this dataset is used; empty takes the recipe's own.
+        checkpoint: id of a model to use instead; empty for the newest.
+        targets: the sources.
+        takes: soundtracks for each source, each with its own noise.
+        steps: of the solver, where it is euler or midpoint.
+        guidance: how strongly the conditions are followed; 1 is no guidance.
+        speech_guidance: how strongly words and voice are followed, where that differs; null takes
+            `guidance`. Scales apart cost half as much time again.
+        solver: of the way from noise to sound; dopri5 chooses its own steps.
+        tolerance: the error that dopri5 allows a step, relative and absolute.
+        seed: of the noise.
+    """
+
+    dataset: str = ""
+    checkpoint: str = ""
+    targets: tuple[Target, ...] = ()
+    takes: Annotated[int, Field(ge=1, le=16)] = 1
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
+    speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
+    solver: Literal["euler", "midpoint", "dopri5"] = "euler"
+    tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a target that is named twice: its soundtracks would be one."""
+        files = [target.file for target in self.targets]
+        if twice := sorted({file for file in files if files.count(file) > 1}):
+            raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")

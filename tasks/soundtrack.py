@@ -1,0 +1,135 @@
+"""Generate the sound of a silent video: each window by itself, then all of them in one track.
+
+Audio is float32 in [-1, 1] at 16 kHz.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
+from storage.features import read_feature
+from storage.ids import hash_of
+from storage.stage import ShardTarget
+from tasks.batches import collate
+from tasks.checkpoint import Checkpoint
+from tasks.loudness import true_peak_dbtp
+from tasks.mix_conditions import phonemes_on_grid
+from tasks.sonify_config import SonifyConfig
+
+if TYPE_CHECKING:
+    from models.conditions import Conditions
+
+EDGE_S = 0.015
+PEAK_DBTP = -2.0
+
+
+def soundtrack(
+    item: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    config: SonifyConfig,
+    out: ShardTarget,
+) -> np.ndarray:
+    """The soundtrack (1, samples) at 16 kHz, as long as the picture; windows fade at edges."""
+    audio = np.zeros((1, count(item["duration_s"], AUDIO_HZ)), dtype=np.float32)
+    for number, window in enumerate(item["windows"]):
+        out.report(number, len(item["windows"]), "windows")
+        made = generate_window(item, window, checkpoint, phonemes, config, number)
+        start = count(window["start_s"], AUDIO_HZ)
+        made = made[: max(0, audio.shape[1] - start)]
+        audio[0, start : start + len(made)] += _faded(made)
+    return _under_peak(audio)
+
+
+def generate_window(
+    item: dict[str, Any],
+    window: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    config: SonifyConfig,
+    number: int,
+) -> np.ndarray:
+    """The sound (samples,) of one window of a source, with what was trimmed beside it."""
+    import torch
+
+    from models.flow import sample
+    from models.guidance import Guidance
+
+    duration_s = window["end_s"] - window["start_s"]
+    conditions = _conditions(item, window, checkpoint, phonemes, duration_s)
+    generator = torch.Generator().manual_seed(window_seed(config, item, number))
+    speech = config.guidance if config.speech_guidance is None else config.speech_guidance
+    with torch.inference_mode():
+        latents = sample(
+            checkpoint.model,
+            conditions,
+            steps=config.steps,
+            guidance=Guidance(sound=config.guidance, speech=speech),
+            generator=generator,
+            solver=config.solver,
+            tolerance=config.tolerance,
+        )
+        audio = checkpoint.codec.decode(latents)[0].numpy()
+    return audio[: count(duration_s, AUDIO_HZ)]
+
+
+def _conditions(
+    item: dict[str, Any],
+    window: dict[str, Any],
+    checkpoint: Checkpoint,
+    phonemes: list[dict[str, Any]],
+    duration_s: float,
+) -> "Conditions":
+    root, clip = item["_workspace"], window["clip_id"]
+    visual, motion = (
+        read_feature(root, window[name]["shard_ref"], clip, window[name]["content_hash"])
+        for name in ("visual", "motion")
+    )
+    start, end = window["start_s"], window["end_s"]
+    inside = [
+        p | {"start_s": max(0.0, p["start_s"] - start), "end_s": min(end, p["end_s"]) - start}
+        for p in phonemes
+        if p["start_s"] < end and p["end_s"] > start
+    ]
+    length = max(1, count(duration_s, LATENT_HZ))
+    held_s = window["held_s"]
+    sizes = checkpoint.model.config
+    sample = {
+        "task": "",
+        "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
+        "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
+        "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
+        "motion": _held(motion, held_s, duration_s, LATENT_HZ),
+    }
+    return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
+
+
+def _held(seen: np.ndarray, before_s: float, duration_s: float, fps: int) -> np.ndarray:
+    """What is seen in a window (F, D), with its first and last frame held over what was trimmed."""
+    before, frames = count(before_s, fps), max(1, count(duration_s, fps))
+    after = max(0, frames - before - len(seen))
+    return np.pad(seen, ((before, after), (0, 0)), mode="edge")[:frames]
+
+
+def window_seed(config: SonifyConfig, item: dict[str, Any], number: int) -> int:
+    """The seed of a window's noise; that of window 0 stands for the whole soundtrack."""
+    digest = hash_of(config.seed, item["source_id"], item["take"], number)
+    return int(digest[:15], 16)
+
+
+def _faded(audio: np.ndarray) -> np.ndarray:
+    edge = min(len(audio) // 2, count(EDGE_S, AUDIO_HZ))
+    ramp = np.sin(np.linspace(0, np.pi / 2, edge, endpoint=False)) ** 2
+    faded = audio.copy()
+    faded[:edge] *= ramp
+    faded[len(audio) - edge :] *= ramp[::-1]
+    return faded
+
+
+def _under_peak(audio: np.ndarray) -> np.ndarray:
+    """The audio with one gain that holds its true peak under PEAK_DBTP; quieter audio stays."""
+    peak = true_peak_dbtp(audio, AUDIO_HZ)
+    if peak is None or peak <= PEAK_DBTP:
+        return audio
+    return audio * np.float32(10 ** ((PEAK_DBTP - peak) / 20))
