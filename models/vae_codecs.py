@@ -6,6 +6,7 @@ here needs the libraries that they come from. Latents are the means of the poste
 Legend: B batch, N latents, C channels, M mel frames, Z channels of the VAE, K mel rows of its grid.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ AUDIOLDM2_MEL = MelConfig(bands=64)
 _LEAST_DEVIATION = 1e-4
 
 
-class PretrainedCodec(nn.Module):
+class PretrainedCodec(nn.Module, ABC):
     """What both codecs share: lengths, dtype, device, and the scale of the latents.
 
     Latents are ``(raw - latent_mean) / latent_deviation``; without `fit_scale` these are 0 and 1,
@@ -102,11 +103,13 @@ class PretrainedCodec(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_deviation.copy_((square / (count - 1)).sqrt().clamp_min(_LEAST_DEVIATION))
 
+    @abstractmethod
     def _encode(self, audio: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The network's own latents (B, N, C) of audio (B, samples) in whole latents."""
 
+    @abstractmethod
     def _decode(self, latents: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Audio (B, samples) of the network's own latents (B, N, C)."""
 
 
 class MelVAECodec(PretrainedCodec):

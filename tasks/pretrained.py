@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from storage.ids import sha256_file
@@ -54,6 +55,10 @@ class Pretrained:
                 network, found = kind.from_pretrained(
                     source, output_loading_info=True, **place, **options
                 )
+        except UnpicklingError as error:
+            # What torch says here tells how to run the pickle all the same.
+            why = "they are a pickle of more than tensors, which is not loaded"
+            raise ValueError(self._other(kind, why)) from error
         except OSError as error:
             raise MissingWeight(self._absent(str(error).strip().partition("\n")[0])) from error
         except (RuntimeError, ValueError) as error:

@@ -6,6 +6,7 @@ One file holds them all: what costs is the import of diffusers and transformers,
 import functools
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -388,3 +389,37 @@ def test_pretrained_weights_belong_to_what_is_pretrained() -> None:
         FitCodecConfig(pretrained="cvssp/audioldm2")
     with pytest.raises(ValueError, match="efficientnet_lite0 has its own weights"):
         LookConfig(pretrained="openai/clip-vit-base-patch16")
+
+
+class Hostile:
+    """A pickle that makes a file where it is loaded without care."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize(
+    ("repository", "weights", "name"),
+    [
+        ("audioldm2", "vae/diffusion_pytorch_model", "diffusion_pytorch_model.bin"),
+        ("audioldm2", "vocoder/model", "pytorch_model.bin"),
+        ("clip", "model", "pytorch_model.bin"),
+    ],
+)
+def test_a_pickle_among_the_weights_is_not_run(
+    hub: Path, tmp_path: Path, repository: str, weights: str, name: str
+) -> None:
+    folder, trace = tmp_path / "theirs", tmp_path / "was-here"
+    shutil.copytree(hub / repository, folder)
+    honest = folder / f"{weights}.safetensors"
+    honest.unlink()
+    torch.save({"weight": Hostile(trace)}, honest.with_name(name))
+    with pytest.raises((ValueError, MissingWeight)) as caught:
+        if repository == "clip":
+            load_encoder("clip_vit_b16", str(folder))
+        else:
+            load_pretrained_codec("audioldm2", str(folder))
+    assert not trace.exists() and "weights_only" not in str(caught.value)
