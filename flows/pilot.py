@@ -67,7 +67,7 @@ class _Room:
             for stage in stages:
                 config = self.recipe.configs[stage.name]
                 plan = catalog.plan(stage, config)
-                shards = catalog.cut(plan, self.workspace.scratch(stage.name), "pilot")
+                shards = list(catalog.cut(plan, self.workspace.scratch(stage.name), "pilot"))
                 outs = [
                     ShardTarget(
                         str(self.workspace.root),

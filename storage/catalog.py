@@ -6,7 +6,7 @@ The catalog is the state of the pipeline. One process writes it; any number read
 import dataclasses
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,9 +197,11 @@ class Catalog:
         cut = tuple(row[0] for row in shards)
         return Pending(stage.name, items, cost_s, total, gone, bool(again), cut)
 
-    def cut(self, pending: Pending, folder: Path, run_id: str) -> list[ShardRef]:
-        """Writes each shard of the planned items as Parquet below a folder."""
-        refs = []
+    def cut(self, pending: Pending, folder: Path, run_id: str) -> Iterator[ShardRef]:
+        """Each shard of the planned items, written as Parquet below a folder.
+
+        A shard is given when it is written, so that work begins before the last is cut.
+        """
         # Many at a time, because each query reads all that was planned.
         for start in range(0, len(pending.shards), SHARDS_AT_ONCE):
             some = pending.shards[start : start + SHARDS_AT_ONCE]
@@ -214,8 +216,7 @@ class Catalog:
                 first, last = bisect_left(places, index), bisect_right(places, index)
                 path = folder / f"{pending.stage}-{index:05d}.parquet"
                 pq.write_table(bare.slice(first, last - first), path)
-                refs.append(ShardRef(pending.stage, index, str(path), run_id))
-        return refs
+                yield ShardRef(pending.stage, index, str(path), run_id)
 
     def retire(self, stage: Stage) -> None:
         """Drops what the stage wrote for items that are no longer there.

@@ -48,8 +48,9 @@ def between(place: float, ends: tuple[float, float]) -> float:
 
 def rounded(value: float) -> float:
     """A number with the six digits that recipes and measures keep; infinities stay."""
-    if not math.isfinite(value):
-        return float(value)
     # Three times as fast as `round`, which a recipe calls thirty times; it knows no -0.0, which
     # would be another text in JSON.
-    return math.floor(value * SCALE + 0.5) / SCALE
+    try:
+        return math.floor(value * SCALE + 0.5) / SCALE
+    except (OverflowError, ValueError):
+        return float(value)

@@ -70,6 +70,8 @@ def draw_devices(uniforms: Sequence[float], probabilities: Mapping[str, float]) 
     """
     if len(uniforms) != DEVICE_DRAWS:
         raise ValueError(f"{len(uniforms)} numbers were given; devices take {DEVICE_DRAWS}")
+    if not probabilities:
+        return []
     devices = []
     first = 0
     for kind, (numbers, draw, _) in _KINDS.items():

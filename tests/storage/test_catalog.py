@@ -343,7 +343,7 @@ def test_another_limit_redoes_only_what_a_limit_ended(catalog: Catalog) -> None:
 def test_shards_hold_their_share_of_seconds_and_every_item_once(catalog: Catalog) -> None:
     show(catalog, tuple((f"t{n}", "red", 1.0, "") for n in range(7)))
     plan = catalog.plan(STAGE, MadeConfig())
-    shards = catalog.cut(plan, catalog.workspace.scratch("cut"), "r-1")
+    shards = list(catalog.cut(plan, catalog.workspace.scratch("cut"), "r-1"))
     held = [[item["item_id"] for item in shard.items()] for shard in shards]
     assert held == [["t0", "t1"], ["t2", "t3"], ["t4", "t5"], ["t6"]]
     first = shards[0].items()[0]
