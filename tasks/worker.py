@@ -7,7 +7,7 @@ from multiprocessing import connection, parent_process, util
 
 
 def begin_worker(leash: "connection.Connection[bytes, bytes]") -> None:
-    """Holds libraries to one thread, and ends the worker when its parent is gone or lets go.
+    """Holds libraries to one thread that yields, and ends the worker when its parent is gone or lets go.
 
     A worker whose parent was killed would otherwise wait for work for ever. A Ctrl-C in the
     terminal reaches the whole process group, and is the parent's to handle.
@@ -15,6 +15,8 @@ def begin_worker(leash: "connection.Connection[bytes, bytes]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    # Threads that wait for each other spin by default: eight times the time where others compute.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     watch = threading.Thread(target=_end_with_parent, args=(leash,), daemon=True)
     watch.name = "parent-watch"
     watch.start()
