@@ -7,7 +7,7 @@ from multiprocessing import connection, parent_process, util
 
 
 def begin_worker(leash: "connection.Connection[bytes, bytes]") -> None:
-    """Holds libraries to one thread that yields, and ends the worker when its parent is gone or lets go.
+    """Holds libraries to one thread, and ends the worker when its parent is gone or lets go.
 
     A worker whose parent was killed would otherwise wait for work for ever. A Ctrl-C in the
     terminal reaches the whole process group, and is the parent's to handle.

@@ -15,7 +15,7 @@ from storage.verify import verify
 from storage.workspace import Workspace, secret_of
 from tests.made_commits import CLIP_TABLES, RUN_ID, STAGE, begin
 
-KILLS, SHARDS, CLIPS = 30, 400, 12
+KILLS, SHARDS, CLIPS = 15, 400, 12
 LONGEST_S = 1.0
 
 
