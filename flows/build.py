@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.session import Job, Session, open_session
 from flows.stages import run_stage
 from storage.stage import Stage
-from tasks.pipeline import BUILD, EVALUATE, FILMS, SONIFY, TRAIN
+from tasks.pipeline import BUILD, EVALUATE, SONIFY, TRAIN, film_stages
 from tasks.report import write_report
 
 SNAPSHOT_EVENT = "talkies.dataset.landed"
@@ -64,7 +64,7 @@ def sonify(job: Job) -> None:
 def films(job: Job) -> None:
     """Takes films in, looks at them, and generates their soundtracks."""
     with open_session(job) as session:
-        _run(session, FILMS)
+        _run(session, film_stages(session.recipe.configs["faces"].lips))
 
 
 @flow(name="demo", validate_parameters=False)

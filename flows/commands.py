@@ -16,7 +16,7 @@ from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks.listing import holds_sources
-from tasks.pipeline import ALL, BUILD, EVALUATE, FILMS, TRAIN
+from tasks.pipeline import ALL, BUILD, EVALUATE, TRAIN, film_stages
 from tasks.recipe import RecipeError, check_source
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
@@ -166,7 +166,7 @@ def run_sonify(
             ("sonify", "checkpoint", checkpoint),
         ),
     )
-    _bring_up_to_date(job, FILMS, "films")
+    _bring_up_to_date(job, film_stages(job.load().configs["faces"].lips), "films")
     made = _asked(workspace, queries.soundtracks, checkpoint, files, takes)
     out.mkdir(parents=True, exist_ok=True)
     for row in made:

@@ -8,6 +8,7 @@ Legend: A = 896 anchors, N boxes, a box is (left, top, right, bottom).
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ SAME_FACE_IOU = 0.3
 LIP_TOP, LIP_BOTTOM = 13, 14
 EYE_LEFT, EYE_RIGHT = 33, 263
 """Points of the mesh: the inner lips' middle, and the outer corners of the eyes."""
+CORNER_LEFT, CORNER_RIGHT = 61, 291
+"""Points of the mesh: the corners of the mouth."""
+MOUTH_RING = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)
+MOUTH_RING += (78, 81, 13, 311, 308, 402, 14, 178)
+"""Points of the mesh: around the outer and the inner lips, where the 68-point face has them."""
+STEADY_POINTS = (2, EYE_LEFT, 133, 362, EYE_RIGHT)
+"""Points of the mesh that no speech moves: under the nose, and the corners of both eyes."""
+STEADY_MEAN = np.array(
+    [[128.9, 137.3], [92.5, 94.4], [112.8, 94.9], [145.5, 94.5], [166.7, 93.6]], np.float64
+)
+"""Where they lie in the mean face of 256 pixels to which lip readers' faces are turned."""
 
 Boxes = NDArray[np.float32]
 
@@ -109,3 +121,24 @@ def mouth_opening(mesh: NDArray[np.float32]) -> float:
     eyes = float(np.linalg.norm(mesh[EYE_LEFT, :2] - mesh[EYE_RIGHT, :2]))
     lips = float(np.linalg.norm(mesh[LIP_TOP, :2] - mesh[LIP_BOTTOM, :2]))
     return lips / eyes if eyes > 0 else 0.0
+
+
+def mouth_width(mesh: NDArray[np.float32]) -> float:
+    """How far the mouth's corners are apart over how far the eyes are, as `mouth_opening`."""
+    eyes = float(np.linalg.norm(mesh[EYE_LEFT, :2] - mesh[EYE_RIGHT, :2]))
+    corners = float(np.linalg.norm(mesh[CORNER_LEFT, :2] - mesh[CORNER_RIGHT, :2]))
+    return corners / eyes if eyes > 0 else 0.0
+
+
+def similarity(points: NDArray[Any], onto: NDArray[Any]) -> NDArray[np.float64]:
+    """The turn, scale and shift (2, 3) that brings points (N, 2) nearest to others (N, 2).
+
+    Nearest by the sum of squares; points that all lie in one place are shifted alone.
+    """
+    middle, goal = points.mean(axis=0), onto.mean(axis=0)
+    x, y = (points - middle).astype(np.float64).T
+    u, v = (onto - goal).astype(np.float64).T
+    spread = float(x @ x + y @ y)
+    along, across = (x @ u + y @ v, x @ v - y @ u) if spread > 0 else (1.0, 0.0)
+    turn = np.array([[along, -across], [across, along]]) / (spread or 1.0)
+    return np.column_stack([turn, goal - turn @ middle])

@@ -112,6 +112,7 @@ FILE_COLUMNS: tuple[FileColumn, ...] = (
     FileColumn("decodes", "audio16_ref", "blob"),
     FileColumn("decodes", "frames10_ref", "blob"),
     FileColumn("decodes", "frames25_ref", "blob"),
+    FileColumn("decodes", "colour25_ref", "blob"),
     FileColumn("decodes", "faces_ref", "blob"),
     FileColumn("features", "shard_ref", "features"),
     FileColumn("codecs", "ref", "blob"),

@@ -153,6 +153,20 @@ MODEL_TABLES: tuple[Table, ...] = (
             "",
             "efficientnet_lite0",
         ),
+        optional(
+            "sync_extractor",
+            STRING,
+            "Extractor of the audio-visual sync features; NULL where there are none.",
+            "",
+            "synchformer",
+        ),
+        optional(
+            "lips_extractor",
+            STRING,
+            "Extractor of the lip features; NULL where there are none.",
+            "",
+            "av_hubert",
+        ),
         C(
             "shard_refs",
             STRINGS,

@@ -146,7 +146,7 @@ def pilot_rows(catalog: Catalog) -> Rows:
            FROM windows JOIN files USING (source_id) JOIN kinds USING (clip_id) GROUP BY ALL
            UNION ALL
            SELECT uri, NULL, NULL, NULL, NULL, NULL,
-                  [audio48_ref, audio16_ref, frames10_ref, frames25_ref], NULL
+                  [audio48_ref, audio16_ref, frames10_ref, frames25_ref, colour25_ref], NULL
            FROM decodes JOIN files USING (source_id)
            UNION ALL
            SELECT coalesce(r.uri, item_id), NULL, NULL, NULL, NULL, NULL, NULL, reason

@@ -125,6 +125,13 @@ SOURCE_TABLES: tuple[Table, ...] = (
             "blobs/13/d1516f17e82a….parquet",
         ),
         optional("frames25_count", INT, "Frames at 25 fps.", "frames", "139"),
+        optional(
+            "colour25_ref",
+            STRING,
+            "Blob: colour JPEG frames at 25 fps in Parquet; NULL where decode.colour25 is off.",
+            "",
+            "blobs/4e/90b7c2f5518d….parquet",
+        ),
         C("cuts_s", DOUBLES, "Times of scene cuts.", "s", "[1.2, 3.04, 5.48, 7.48, 9.68]"),
         optional("loudness_lufs", DOUBLE, "Integrated loudness, BS.1770-4.", "LUFS", "-30.569"),
         measured("decode_cpu_s", DOUBLE, "CPU seconds of the pass.", "s", "0.195662"),

@@ -27,6 +27,7 @@ FILES = (
     ("audio16.flac", "audio16_ref"),
     ("frames10.parquet", "frames10_ref"),
     ("frames25.parquet", "frames25_ref"),
+    ("colour25.parquet", "colour25_ref"),
     ("faces.parquet", "faces_ref"),
 )
 FACE_DETECTOR = "face_detector"
@@ -52,6 +53,9 @@ class DecodeConfig:
     """Side of the square colour frames at 10 fps."""
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
+    colour25: bool = False
+    """Keep colour frames of `visual_px` at 25 fps too, as Synchformer wants them; a recipe that
+    sets `look.sync` sets it."""
     jpeg_quality: Annotated[int, Field(ge=30, le=100)] = 90
     """JPEG quality of all pictures."""
     max_faces: Annotated[int, Field(ge=0, le=16)] = 4
@@ -179,7 +183,7 @@ STAGE = Stage(
     """,
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
-    later=("scene_detector", "transition_threshold", "scene_weights"),
+    later=("scene_detector", "transition_threshold", "scene_weights", "colour25"),
     weights=weights,
     limits=(
         "wall_limit_s",

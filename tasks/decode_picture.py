@@ -28,7 +28,7 @@ MICROSECOND = Fraction(1, 1_000_000)
 
 
 class Picture:
-    """Takes the decoded frames of a video in order and writes both grids."""
+    """Takes the decoded frames of a video in order and writes the grids."""
 
     def __init__(self, folder: Path, config: DecodeConfig, stream: Any, detector: str) -> None:
         """Opens its files in a folder.
@@ -49,10 +49,13 @@ class Picture:
             self._thumbnails = ThumbnailWriter(folder / THUMBNAILS)
         colour = FrameWriter(folder / "frames10.parquet")
         gray = FrameWriter(folder / "frames25.parquet")
-        self._grids = (
+        self._grids = [
             FrameGrid(VISUAL_FPS, colour, self._colour_jpeg),
             FrameGrid(MOTION_FPS, gray, self._gray_jpeg),
-        )
+        ]
+        if config.colour25:
+            often = FrameWriter(folder / "colour25.parquet")
+            self._grids.append(FrameGrid(MOTION_FPS, often, self._colour_jpeg))
         self._faces: Faces | None = None
         if config.max_faces:
             self._faces = Faces(folder / "faces.parquet", config, Detector(detector), aspect)
@@ -80,7 +83,7 @@ class Picture:
 
     def finish(self, duration_s: float) -> tuple[int, int]:
         """Holds the last picture to the end; returns the frame counts at 10 and at 25 fps."""
-        first, second = (grid.finish(duration_s) for grid in self._grids)
+        first, second, *_ = [grid.finish(duration_s) for grid in self._grids]
         if self._faces is not None:
             self._face_grid.finish(duration_s)
         self._look_for_a_cut()

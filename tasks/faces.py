@@ -1,4 +1,4 @@
-"""The faces of a clip and how far their mouths are open, at 25 Hz.
+"""The faces of a clip, how far their mouths are open, and what the lips of one do, at 25 Hz.
 
 The decode pass has cut the faces out; here a mesh is laid on each of them.
 
@@ -16,7 +16,18 @@ from pydantic import Field
 from models.faces import mouth_opening
 from models.timeline import MOTION_FPS, count
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.clip_encoders import (
+    AV_HUBERT,
+    LIP_ENCODERS,
+    MOUTH_TRACK,
+    NONE,
+    LipsName,
+    av_hubert_file,
+    load_lip_encoder,
+    require_use,
+)
 from tasks.face_crops import BOX, Crop, read_crops
+from tasks.mouths import mouth_pictures, mouth_track, values_on_grid
 from tasks.weights import fingerprint
 
 MOUTH_EXTRACTOR = "mouth"
@@ -38,6 +49,16 @@ class FacesConfig:
     """A track that is seen for less is left out."""
     max_gap_s: Annotated[float, Field(gt=0)] = 0.2
     """A mouth is not guessed further than this from a picture of it."""
+    lips: LipsName = "none"
+    """What the model is told of the lips: av_hubert reads them from pictures of the mouth, for
+    which `decode.face_px` of 256 keeps faces large enough; mouth_track says how open and how wide
+    the mouth is, and needs no weights."""
+    lips_weights: str = ""
+    """The file of AV-HuBERT's weights."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for weights that are not asked for."""
+        require_use("faces.lips", self.lips, self.lips_weights, AV_HUBERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +69,14 @@ class Track:
     """Its row of `faces` without clip_id and track."""
     mouth: NDArray[np.float32]
     """(F, 2): how far the mouth is open, and 1 where it is seen."""
+    crops: list[Crop]
+    """The pictures of it in which the mesh saw a face, in order of time."""
+    meshes: list[NDArray[np.float32]]
+    """(P, 3) for each of them."""
 
 
 def faces_shard(shard: ShardRef, out: ShardTarget, config: FacesConfig) -> ShardResult:
-    """Rows of `faces`, and of `features` for extractor mouth, for the clips of a shard."""
+    """Rows of `faces`, and of `features` for mouths and lips, for the clips of a shard."""
 
     def one_item(item: dict[str, Any]) -> Rows:
         start_s, end_s = item["start_s"], item["end_s"]
@@ -65,9 +90,12 @@ def faces_shard(shard: ShardRef, out: ShardTarget, config: FacesConfig) -> Shard
         # A clip without faces has a feature without tracks: it was looked at.
         none = np.zeros((count(end_s - start_s, MOTION_FPS), 0, 2), np.float32)
         mouths = np.stack([track.mouth for track in tracks], axis=1) if tracks else none
-        feature = {"clip_id": clip_id, "extractor": MOUTH_EXTRACTOR, "version": VERSION}
+        features = [{"extractor": MOUTH_EXTRACTOR, "version": VERSION, "_array": mouths}]
+        if config.lips != NONE:
+            lips = lips_of(tracks, end_s - start_s, config)
+            features.append({"extractor": config.lips, "version": VERSION, "_array": lips})
         rows = [{"clip_id": clip_id, "track": at} | t.row for at, t in enumerate(tracks)]
-        return {"faces": rows, "features": [feature | {"_array": mouths}]}
+        return {"faces": rows, "features": [{"clip_id": clip_id} | made for made in features]}
 
     return run_items(shard, out, one_item)
 
@@ -107,7 +135,7 @@ def _track(
         return None
     times = np.array([crop.time_s for crop, _ in seen])
     openings = np.array([mouth_opening(mesh) for mesh in points])
-    mouth = mouth_on_grid(times, openings, duration_s, config.max_gap_s)
+    mouth = values_on_grid(times, openings[:, None], duration_s, config.max_gap_s)
     seen_s = float(mouth[:, SEEN].sum()) / MOTION_FPS
     if seen_s < config.min_track_s:
         return None
@@ -122,32 +150,44 @@ def _track(
         "mesh_score": float(np.mean([score for _, score in seen])),
         "mouth_opening": float(np.mean(openings)),
     }
-    return Track(row, mouth)
+    return Track(row, mouth, [crop for crop, _ in seen], points)
 
 
-def mouth_on_grid(
-    times_s: NDArray[np.float64],
-    openings: NDArray[np.float64],
-    duration_s: float,
-    max_gap_s: float,
-) -> NDArray[np.float32]:
-    """Mouth opening (F, 2) at 25 Hz from pictures (N,) at their own times.
+def lips_of(tracks: list[Track], duration_s: float, config: FacesConfig) -> NDArray[np.float32]:
+    """What the lips of a clip do (F, D), of the face whose mouth moves most; (0, 0) without one.
 
-    Between two pictures the opening goes in a straight line, so that a low or odd frame rate moves
-    nothing in time. Frames that are further than `max_gap_s` from a picture are 0 and not seen.
+    That face is found without sound, so that a silent film has the same as a talking one. Frames in
+    which its mouth is not seen are 0.
     """
-    grid = np.arange(count(duration_s, MOTION_FPS)) / MOTION_FPS
-    after = np.clip(np.searchsorted(times_s, grid), 0, len(times_s) - 1)
-    before = np.clip(after - 1, 0, None)
-    nearest = np.minimum(np.abs(times_s[after] - grid), np.abs(times_s[before] - grid))
-    seen = nearest <= max_gap_s
-    opening = np.where(seen, np.interp(grid, times_s, openings), 0.0)
-    return np.stack([opening, seen], axis=1).astype(np.float32)
+    if not tracks:
+        return np.zeros((0, 0), np.float32)
+    track = max(tracks, key=_movement)
+    if config.lips == MOUTH_TRACK:
+        times_s = np.array([crop.time_s for crop in track.crops])
+        return mouth_track(times_s, track.meshes, duration_s, config.max_gap_s)
+    mouths, seen = mouth_pictures(track.crops, track.meshes, duration_s, config.max_gap_s)
+    if not seen.any():
+        return np.zeros((0, 0), np.float32)
+    shown = np.flatnonzero(seen)
+    inside = slice(shown[0], shown[-1] + 1)
+    read = load_lip_encoder(config.lips_weights)(mouths[inside])
+    lips = np.zeros((len(seen), read.shape[1]), np.float32)
+    lips[inside] = read * seen[inside, None]
+    return lips
+
+
+def _movement(track: Track) -> float:
+    """By how much a mouth moves while it is seen, the more the longer that is."""
+    seen = track.mouth[:, SEEN] > 0
+    return float(np.std(track.mouth[seen, OPENING]) * seen.sum())
 
 
 def weights(config: FacesConfig) -> dict[str, str]:
-    """The sha256 of the mesh network."""
-    return {"face_mesh": fingerprint("face_mesh")}
+    """The sha256 of the mesh network, and of AV-HuBERT where it is used."""
+    used = {"face_mesh": fingerprint("face_mesh")}
+    if config.lips == AV_HUBERT:
+        used[AV_HUBERT] = av_hubert_file(config.lips_weights).fingerprint()
+    return used
 
 
 STAGE = Stage(
@@ -160,10 +200,15 @@ STAGE = Stage(
         WHERE w.has_picture AND d.faces_count IS NOT NULL
     """,
     outputs=(
-        Output("features", key="clip_id", only=(("extractor", (MOUTH_EXTRACTOR,)),)),
+        Output(
+            "features",
+            key="clip_id",
+            only=(("extractor", (MOUTH_EXTRACTOR, *LIP_ENCODERS)),),
+        ),
         Output("faces", key="clip_id"),
     ),
     run=faces_shard,
     weights=weights,
+    later=("lips", "lips_weights"),
     title="follow faces",
 )

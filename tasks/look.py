@@ -1,4 +1,4 @@
-"""What is seen in a clip: image features at 10 fps and motion energy at 25 fps.
+"""What is seen in a clip: image features at 10 fps, motion energy and sync features at 25 fps.
 
 Legend: F frames, H height, W width, D channels.
 """
@@ -13,6 +13,15 @@ from numpy.typing import NDArray
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from tasks.clip_encoders import (
+    NONE,
+    SYNC_ENCODERS,
+    SYNCHFORMER,
+    SyncName,
+    load_sync_encoder,
+    require_use,
+    synchformer_file,
+)
 from tasks.encoders import EFFICIENTNET, ENCODERS, EncoderName, encoder_fingerprint, load_encoder
 from tasks.media import read_frames
 
@@ -20,6 +29,9 @@ IMAGE_EXTRACTOR = EFFICIENTNET
 MOTION_EXTRACTOR = "motion"
 # Before an extractor's name: what it made of the composed picture of a mixture.
 COMPOSED = "composed_"
+LOOKS = (*ENCODERS, MOTION_EXTRACTOR, *SYNC_ENCODERS)
+"""Every extractor of this stage."""
+LATER = ("extractor", "pretrained", "sync", "sync_weights")
 VERSION = 1
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -28,35 +40,45 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class LookConfig:
-    """Which network looks.
+    """Which networks look.
 
     Attributes:
         extractor: efficientnet_lite0 comes with the requirements; clip_vit_b16 and siglip_b16 are
             had from the hub, or from a folder.
         pretrained: hub name or folder of other weights of clip_vit_b16 or siglip_b16; empty takes
             the published ones.
+        sync: synchformer tells when things happen, from colour frames at 25 fps, which the decode
+            pass then keeps; none leaves that to motion energy.
+        sync_weights: the file of Synchformer's weights.
     """
 
     extractor: EncoderName = "efficientnet_lite0"
     pretrained: str = ""
+    sync: SyncName = "none"
+    sync_weights: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for other weights of a network that has its own."""
+        """Raises ValueError for weights of a network that has its own, or is not asked for."""
         if self.extractor == EFFICIENTNET and self.pretrained:
             raise ValueError(
                 f"look.pretrained={self.pretrained!r}: {EFFICIENTNET} has its own weights; name "
                 "look.extractor too, or leave it out"
             )
+        require_use("look.sync", self.sync, self.sync_weights, SYNCHFORMER)
 
 
 def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardResult:
-    """Rows of `features`, of the image extractor and of motion, for the clips of a shard."""
+    """Rows of `features`, of all that looks, for the clips of a shard."""
 
     def one_item(item: dict[str, Any]) -> Rows:
         start_s, end_s = item["start_s"], item["end_s"]
         frames10 = read_frames(out.workspace, item["frames10_ref"], start_s, end_s, VISUAL_FPS)
         frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
-        return feature_rows(item["item_id"], frames10, frames25, config)
+        colour25 = None
+        if config.sync != NONE:
+            ref = item["_colour25_ref"]
+            colour25 = read_frames(out.workspace, ref, start_s, end_s, MOTION_FPS)
+        return feature_rows(item["item_id"], frames10, frames25, config, colour25=colour25)
 
     return run_items(shard, out, one_item)
 
@@ -67,8 +89,11 @@ def feature_rows(
     frames25: NDArray[np.uint8],
     config: LookConfig,
     prefix: str = "",
+    colour25: NDArray[np.uint8] | None = None,
 ) -> Rows:
     """Rows of `features` with the arrays of `look`; `prefix` goes before the extractors' names.
+
+    `colour25` (F25, H, W, 3) gives features of `config.sync` too.
 
     Raises Rejected("too_short") where one of the grids has no frame.
     """
@@ -77,6 +102,8 @@ def feature_rows(
         raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
     embed = load_encoder(config.extractor, config.pretrained)
     arrays = look(frames10, frames25, embed, config.extractor)
+    if colour25 is not None:
+        arrays[config.sync] = load_sync_encoder(config.sync_weights)(colour25)
     return {
         "features": [
             {
@@ -115,8 +142,11 @@ def look(
 
 
 def weights(config: LookConfig) -> dict[str, str]:
-    """What identifies the image network."""
-    return encoder_fingerprint(config.extractor, config.pretrained)
+    """What identifies the networks."""
+    used = encoder_fingerprint(config.extractor, config.pretrained)
+    if config.sync != NONE:
+        used[config.sync] = synchformer_file(config.sync_weights).fingerprint()
+    return used
 
 
 STAGE = Stage(
@@ -125,19 +155,21 @@ STAGE = Stage(
     config=LookConfig,
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
-               w.start_s, w.end_s, d.frames10_ref, d.frames25_ref
+               w.start_s, w.end_s, d.frames10_ref, d.frames25_ref,
+               d.colour25_ref AS _colour25_ref
         FROM windows w JOIN decodes d ON d.source_id = w.source_id
         WHERE w.has_picture AND d.frames10_ref IS NOT NULL AND d.frames25_ref IS NOT NULL
+          AND ($sync = 'none' OR d.colour25_ref IS NOT NULL)
     """,
     outputs=(
         Output(
             "features",
             key="clip_id",
-            only=(("extractor", (*ENCODERS, MOTION_EXTRACTOR)),),
+            only=(("extractor", LOOKS),),
         ),
     ),
     run=look_shard,
     weights=weights,
-    later=("extractor", "pretrained"),
+    later=LATER,
     title="look at the picture",
 )

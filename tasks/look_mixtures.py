@@ -5,14 +5,14 @@ from typing import Any
 
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.encoders import ENCODERS
-from tasks.look import COMPOSED, MOTION_EXTRACTOR, LookConfig, feature_rows, weights
+from tasks.clip_encoders import NONE
+from tasks.look import COMPOSED, LATER, LOOKS, LookConfig, feature_rows, weights
 from tasks.mix_picture import PICTURES, composed_frames
 
 
 @dataclass(frozen=True, slots=True)
 class LookMixturesConfig(LookConfig):
-    """Which network looks: that of `look`, from which a recipe sets this."""
+    """Which networks look: those of `look`, from which a recipe sets this."""
 
 
 def look_mixtures_shard(
@@ -24,7 +24,10 @@ def look_mixtures_shard(
         frames10, frames25 = (
             composed_frames(out.workspace, item, fps) for fps in (VISUAL_FPS, MOTION_FPS)
         )
-        return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED)
+        colour25 = None
+        if config.sync != NONE:
+            colour25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
+        return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED, colour25)
 
     return run_items(shard, out, one_item)
 
@@ -34,15 +37,17 @@ STAGE = Stage(
     title="look at composed pictures",
     version=1,
     config=LookMixturesConfig,
-    items=PICTURES,
+    items=f"""
+        SELECT * FROM ({PICTURES}) WHERE $sync = 'none' OR len(_colour25_refs) = 2
+    """,
     outputs=(
         Output(
             "features",
             key="clip_id",
-            only=(("extractor", tuple(COMPOSED + name for name in (*ENCODERS, MOTION_EXTRACTOR))),),
+            only=(("extractor", tuple(COMPOSED + name for name in LOOKS)),),
         ),
     ),
     run=look_mixtures_shard,
     weights=weights,
-    later=("extractor", "pretrained"),
+    later=LATER,
 )

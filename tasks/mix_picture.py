@@ -24,7 +24,9 @@ PICTURES = f"""
            list(struct_pack(clip_id := part.clip_id, at_s := part.at_s,
                 length_s := part.length_s, offset_s := part.offset_s, loop_s := part.loop_s,
                 start_s := w.start_s, end_s := w.end_s, frames10_ref := d.frames10_ref,
-                frames25_ref := d.frames25_ref) ORDER BY place) AS parts
+                frames25_ref := d.frames25_ref) ORDER BY place) AS parts,
+           list(d.colour25_ref ORDER BY place) FILTER (d.colour25_ref IS NOT NULL)
+               AS _colour25_refs
     FROM (
         SELECT mix_id, duration_s AS mixed_s, recipe->>'$.conditions.compose' AS compose,
                unnest({PICTURE}) AS part, generate_subscripts({PICTURE}, 1) AS place
@@ -50,17 +52,20 @@ def picture_of(catalog: Catalog, mix_id: str, fps: int) -> Frames:
     return composed_frames(str(catalog.workspace.root), found[0], fps)
 
 
-def composed_frames(workspace_root: str, item: Mapping[str, Any], fps: int) -> Frames:
-    """The frames (N, H, W[, 3]) at 10 or 25 fps of a row of PICTURES."""
-    ref = "frames10_ref" if fps == VISUAL_FPS else "frames25_ref"
+def composed_frames(
+    workspace_root: str, item: Mapping[str, Any], fps: int, *, colour: bool = False
+) -> Frames:
+    """The frames (N, H, W[, 3]) at 10 or 25 fps of a row of PICTURES; `colour` for those at 25."""
+    name = "frames10_ref" if fps == VISUAL_FPS else "frames25_ref"
+    refs = item["_colour25_refs"] if colour else [part[name] for part in item["parts"]]
     base, over = (
         taken(
             part,
-            read_frames(workspace_root, part[ref], part["start_s"], part["end_s"], fps),
+            read_frames(workspace_root, ref, part["start_s"], part["end_s"], fps),
             item["duration_s"],
             fps,
         )
-        for part in item["parts"]
+        for part, ref in zip(item["parts"], refs, strict=True)
     )
     spans = [span_of(part, item["duration_s"], fps) for part in item["parts"]]
     frames = np.zeros((count(item["duration_s"], fps), *base.shape[1:]), np.uint8)

@@ -27,6 +27,7 @@ from tasks import (
     transcribe,
     voice,
 )
+from tasks.clip_encoders import NONE
 
 INGEST: tuple[Stage, ...] = (
     scan.STAGE,
@@ -61,5 +62,11 @@ TRAIN: tuple[Stage, ...] = (train.STAGE,)
 EVALUATE: tuple[Stage, ...] = (evaluate.STAGE,)
 SONIFY: tuple[Stage, ...] = (sonify.STAGE,)
 FILMS: tuple[Stage, ...] = (*INGEST, look.STAGE, *SONIFY)
+FILMS_WITH_LIPS: tuple[Stage, ...] = (*INGEST, look.STAGE, faces.STAGE, *SONIFY)
 ALL: tuple[Stage, ...] = (*BUILD, *TRAIN, *EVALUATE, *SONIFY)
 STAGES: dict[str, Stage] = {stage.name: stage for stage in ALL}
+
+
+def film_stages(lips: str) -> tuple[Stage, ...]:
+    """What gives films a soundtrack; faces are followed only where `faces.lips` reads them."""
+    return FILMS if lips == NONE else FILMS_WITH_LIPS

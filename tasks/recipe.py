@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
+from tasks.clip_encoders import NONE
 from tasks.licences import check_licences
 from tasks.objects import S3
 from tasks.pipeline import STAGES
@@ -86,11 +87,16 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
         recipe = recipe.with_config("rooms", folder=rooms)
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
+    for stage, setting in (("look", "sync_weights"), ("faces", "lips_weights")):
+        if file := getattr(recipe.configs[stage], setting):
+            path = (base / Path(file).expanduser()).resolve()
+            recipe = recipe.with_config(stage, **{setting: str(path)})
     seen = recipe.configs["look"]
-    recipe = recipe.with_config("snapshot", extractor=seen.extractor)
-    recipe = recipe.with_config(
-        "look_mixtures", extractor=seen.extractor, pretrained=seen.pretrained
-    )
+    lips = recipe.configs["faces"].lips
+    recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, lips=lips)
+    recipe = recipe.with_config("look_mixtures", **dataclasses.asdict(seen))
+    if seen.sync != NONE:
+        recipe = recipe.with_config("decode", colour25=True)
     licences = recipe.configs["snapshot"].licences
     for stage in ("fit_codec", "mix"):
         recipe = recipe.with_config(stage, licences=licences)

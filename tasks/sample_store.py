@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from storage.features import DTYPE
 from storage.workspace import Workspace
-from tasks.batches import Sample
+from tasks.batches import FEATURES, Sample
 from tasks.snapshot import ARRAYS, arrays_sha256
 
-CHANNELS = {"latents": "latent_channels", "visual": "visual_channels", "motion": "motion_channels"}
+CHANNELS = {"latents": "latent_channels"}
+CHANNELS |= {name: f"{name}_channels" for name in ("visual", "motion", *FEATURES)}
 ALIGN_BYTES = 64
 PREFIX_BYTES = 4
 
@@ -55,13 +56,15 @@ def index_shard(workspace_root: str | Path, ref: str) -> Shard:
     path = Workspace.at(workspace_root).fetch(ref)
     with pq.ParquetFile(path) as file:
         names = set(file.schema_arrow.names)
-        if not names.issuperset(f"{name}_bytes" for name in ARRAYS):
+        # Shards from before sync and lips have none in any sample.
+        there = [name for name in ARRAYS if name not in FEATURES or name in names]
+        if not names.issuperset(f"{name}_bytes" for name in there):
             raise ValueError(
                 f"shard {ref} says no sizes, an older talkies wrote it: build the dataset again"
             )
         table = file.read(columns=sorted(names - set(ARRAYS))).combine_chunks()
-        ends, groups = _chunk_ends(file.metadata, ref)
-    columns = [table[f"{name}_bytes"].to_numpy(zero_copy_only=False) for name in ARRAYS]
+        ends, groups = _chunk_ends(file.metadata, ref, there)
+    columns = [_sizes_of(table, name) for name in ARRAYS]
     sizes = np.nan_to_num(np.stack(columns, axis=1).astype(np.float64), nan=-1).astype(np.int64)
     starts = np.zeros_like(sizes)
     for group, end in enumerate(ends):
@@ -71,12 +74,24 @@ def index_shard(workspace_root: str | Path, ref: str) -> Shard:
     return Shard(ref, str(path), table, starts, sizes, groups)
 
 
-def _chunk_ends(metadata: pq.FileMetaData, ref: str) -> tuple[np.ndarray, np.ndarray]:
+def _sizes_of(table: pa.Table, name: str) -> np.ndarray:
+    """Bytes of an array in each sample; NaN where the sample has none."""
+    column = f"{name}_bytes"
+    if column not in table.column_names:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(zero_copy_only=False)
+
+
+def _chunk_ends(
+    metadata: pq.FileMetaData, ref: str, there: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """The end of each array's bytes in each row group, and the row group of each row."""
     ends = np.zeros((metadata.num_row_groups, len(ARRAYS)), np.int64)
     rows = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
     place = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     for group, array in np.ndindex(*ends.shape):
+        if ARRAYS[array] not in there:
+            continue
         chunk = metadata.row_group(group).column(place[ARRAYS[array]])
         if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
             raise ValueError(f"shard {ref}: {ARRAYS[array]} is encoded: build the dataset again")
@@ -144,9 +159,9 @@ class SampleStore:
     def read(self, indices: Sequence[int]) -> list[Sample]:
         """The samples of these indices, as views of one buffer.
 
-        Keys: item_id, task, latents (N, C) float16, phonemes (N,) int16, visual (F, Dv) float16 or
-        None, motion (N, Dm) float16 or None. Raises SampleError where a shard's bytes are not what
-        was frozen, and OSError where a shard cannot be read.
+        Keys: item_id, task, latents (N, C) float16, phonemes (N,) int16, visual (F, Dv), motion
+        (N, Dm), sync (N, Dy) and lips (N, Dl) float16 or None. Raises SampleError where a shard's
+        bytes are not what was frozen, and OSError where a shard cannot be read.
         """
         rows = [self.places[index] for index in indices]
         sizes = [np.where(self.wanted, self.shards[s].sizes[row], -1) for s, row in rows]

@@ -16,6 +16,8 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
+from tasks.batches import FEATURES
+from tasks.clip_encoders import NONE, LipsName, SyncName
 from tasks.encoders import EncoderName
 from tasks.licences import allowed
 from tasks.look import COMPOSED, MOTION_EXTRACTOR
@@ -43,9 +45,15 @@ SAMPLE_SCHEMA = pa.schema(
         ("visual_bytes", pa.int32()),
         ("motion_bytes", pa.int32()),
         ("arrays_sha256", pa.string()),
+        ("sync", pa.binary()),
+        ("sync_channels", pa.int32()),
+        ("lips", pa.binary()),
+        ("lips_channels", pa.int32()),
+        ("sync_bytes", pa.int32()),
+        ("lips_bytes", pa.int32()),
     ]
 )
-ARRAYS = ("latents", "phonemes", "visual", "motion")
+ARRAYS = ("latents", "phonemes", "visual", "motion", *FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ class SnapshotConfig:
             all are where the list is empty. A source whose licence is unknown is under none.
         manifest: where this manifest lists sources, only these are members; set from the recipe.
         extractor: whose image features are taken; set from `look.extractor`.
+        sync: whose sync features are taken, if any; set from `look.sync`.
+        lips: whose lip features are taken, if any; set from `faces.lips`.
     """
 
     name: str = "dataset"
@@ -66,6 +76,8 @@ class SnapshotConfig:
     licences: tuple[str, ...] = ()
     manifest: str = ""
     extractor: EncoderName = "efficientnet_lite0"
+    sync: SyncName = "none"
+    lips: LipsName = "none"
 
 
 def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
@@ -93,6 +105,8 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
         "hours": sum(m["duration_s"] for m in members) / 3600,
         "codec_id": members[0]["codec_id"],
         "image_extractor": config.extractor,
+        "sync_extractor": None if config.sync == NONE else config.sync,
+        "lips_extractor": None if config.lips == NONE else config.lips,
         "shard_refs": refs,
         "licences": sorted(config.licences) or None,
         "phoneme_table": TABLE_ID,
@@ -113,6 +127,8 @@ def _sample(workspace_root: str, member: dict[str, Any]) -> dict[str, Any]:
         **_packed("latents", "latent_channels", latents),
         **_packed("visual", "visual_channels", _seen(workspace_root, member, "visual", VISUAL_FPS)),
         **_packed("motion", "motion_channels", _seen(workspace_root, member, "motion", MOTION_FPS)),
+        **_packed("sync", "sync_channels", _seen(workspace_root, member, "sync", MOTION_FPS)),
+        **_packed("lips", "lips_channels", _lips(workspace_root, member)),
         "phonemes": phonemes.tobytes(),
     }
 
@@ -130,6 +146,15 @@ def _seen(
     parts = member["parts"] or []
     arrays = [_feature(workspace_root, part["clip_id"], part[feature]) for part in parts]
     return combined(parts, arrays, member["combine"], member["duration_s"], fps)
+
+
+def _lips(workspace_root: str, member: dict[str, Any]) -> np.ndarray | None:
+    """The lips of the one who speaks in a member, where its phonemes lie; None without a face."""
+    part = member["lips_part"]
+    lips = _feature(workspace_root, part["clip_id"], member["lips"]) if part else None
+    if lips is None or not len(lips):
+        return None
+    return combined([part], [lips], "insert", member["duration_s"], MOTION_FPS)
 
 
 def _packed(name: str, channels: str, array: np.ndarray | None) -> dict[str, Any]:
@@ -175,7 +200,8 @@ def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) 
     """The samples of one split with arrays in place of bytes, ordered by item_id.
 
     Keys: item_id, task, latents (N, C) float32, phonemes (N,) int64, visual (F, Dv) float32 or
-    None, motion (N, Dm) float32 or None. Raises FileNotFoundError where a shard is missing.
+    None, motion (N, Dm), sync (N, Dy) and lips (N, Dl) float32 or None. Raises FileNotFoundError
+    where a shard is missing.
     """
     samples = []
     for ref in shard_refs:
@@ -186,7 +212,8 @@ def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) 
 
 def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
     def array(name: str, channels: str) -> np.ndarray | None:
-        if row[name] is None:
+        # Shards from before sync and lips have no such column.
+        if row.get(name) is None:
             return None
         flat = np.frombuffer(row[name], dtype=DTYPE).astype(np.float32)
         return flat.reshape(-1, row[channels])
@@ -197,6 +224,8 @@ def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
         "latents": array("latents", "latent_channels"),
         "visual": array("visual", "visual_channels"),
         "motion": array("motion", "motion_channels"),
+        "sync": array("sync", "sync_channels"),
+        "lips": array("lips", "lips_channels"),
         "phonemes": np.frombuffer(row["phonemes"], dtype=np.int16).astype(np.int64),
     }
 
@@ -212,7 +241,8 @@ MEMBERS = f"""
                CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
                0.0::DOUBLE AS phonemes_at_s, 'add' AS combine, '' AS looked,
                CASE WHEN w.has_picture AND k.task <> 'tts'
-                    THEN {whole("w.clip_id", "w.duration_s")} END AS picture
+                    THEN {whole("w.clip_id", "w.duration_s")} END AS picture,
+               picture[1] AS lips_part
         FROM windows w JOIN kinds k USING (clip_id) JOIN splits p USING (source_id)
         WHERE k.kept AND k.task IS NOT NULL
         UNION ALL
@@ -222,7 +252,9 @@ MEMBERS = f"""
                coalesce((recipe->>'$.conditions.phonemes.at_s')::DOUBLE, 0.0),
                recipe->>'$.conditions.combine',
                CASE WHEN {IS_COMPOSED} THEN '{COMPOSED}' ELSE '' END,
-               CASE WHEN {IS_COMPOSED} THEN {whole("mix_id", "duration_s")} ELSE {PICTURE} END
+               CASE WHEN {IS_COMPOSED} THEN {whole("mix_id", "duration_s")} ELSE {PICTURE} END,
+               list_filter({PICTURE}, lambda part:
+                   part.clip_id = (recipe->>'$.conditions.phonemes.clip_id'))[1]
         FROM mixtures
     ),
     placed AS (
@@ -234,29 +266,38 @@ MEMBERS = f"""
                list(struct_pack(clip_id := part.clip_id, at_s := part.at_s,
                     length_s := part.length_s, offset_s := part.offset_s, loop_s := part.loop_s,
                     visual := struct_pack(vi.shard_ref, vi.content_hash),
-                    motion := struct_pack(mo.shard_ref, mo.content_hash)) ORDER BY place) AS parts,
+                    motion := struct_pack(mo.shard_ref, mo.content_hash),
+                    sync := struct_pack(sy.shard_ref, sy.content_hash)) ORDER BY place) AS parts,
+               string_agg(sy.content_hash ORDER BY place) AS sync_hashes,
                list([vi.content_hash, mo.content_hash] ORDER BY place) AS hashes
         FROM placed p
         LEFT JOIN features vi ON vi.clip_id = part.clip_id
              AND vi.extractor = looked || $extractor
         LEFT JOIN features mo ON mo.clip_id = part.clip_id
              AND mo.extractor = looked || '{MOTION_EXTRACTOR}'
+        LEFT JOIN features sy ON sy.clip_id = part.clip_id AND sy.extractor = looked || $sync
         GROUP BY p.item_id
     ),
     members AS (
         SELECT c.item_id, c.task, c.split, c.duration_s, c.combine, c.phonemes_at_s,
                co.codec_id, said.phonemes, seen.parts,
                struct_pack(shard_ref := la.shard_ref, content_hash := la.content_hash) AS latents,
+               c.lips_part, struct_pack(li.shard_ref, li.content_hash) AS lips,
+               -- Without sync and lips it is what it was before there were any.
                sha256(to_json(struct_pack(
                    c.item_id, c.task, c.split, c.duration_s, co.codec_id, la.content_hash,
                    c.picture, c.combine, seen.hashes, said.phonemes, c.phonemes_at_s,
-                   phoneme_table := '{TABLE_ID}'))::VARCHAR) AS content_hash
+                   phoneme_table := '{TABLE_ID}'))::VARCHAR
+                   || coalesce(' sync ' || seen.sync_hashes, '')
+                   || coalesce(' lips ' || li.content_hash || c.lips_part::VARCHAR, '')
+               ) AS content_hash
         FROM candidates c
         CROSS JOIN codecs co
         JOIN windows sw ON sw.clip_id = c.source_clip_id
         JOIN features la ON la.clip_id = c.item_id AND la.extractor = co.name
         LEFT JOIN seen ON seen.item_id = c.item_id
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
+        LEFT JOIN features li ON li.clip_id = c.lips_part.clip_id AND li.extractor = $lips
         WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
                       AND CASE WHEN EXISTS (FROM files m WHERE m.listed_in = $manifest)
                           THEN f.listed_in = $manifest
@@ -289,6 +330,6 @@ STAGE = Stage(
         Output("dataset_items", key="dataset_id"),
     ),
     run=snapshot_shard,
-    selects=("name", "folder", "manifest", "licences", "extractor"),
+    selects=("name", "folder", "manifest", "licences", "extractor", "sync", "lips"),
     keeps_history=True,
 )

@@ -61,6 +61,9 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
             f"{item['_uri']}: no picture to make a soundtrack for, or none with features of "
             f"{item['_extractor']}, by which the model was trained",
         )
+    if item.get("_aligned"):
+        pairs = zip(item["windows"], item["_aligned"], strict=True)
+        item = item | {"windows": [window | aligned for window, aligned in pairs]}
     started = time.perf_counter()
     phonemes = spoken_phonemes(item)
     item = item | {"_workspace": out.workspace}
@@ -168,7 +171,8 @@ STAGE = Stage(
     items="""
         WITH model AS (
             SELECT ck.checkpoint_id, ck.ref,
-                   coalesce(d.image_extractor, 'efficientnet_lite0') AS extractor
+                   coalesce(d.image_extractor, 'efficientnet_lite0') AS extractor,
+                   d.sync_extractor, d.lips_extractor
             FROM checkpoints ck JOIN datasets d USING (dataset_id)
             WHERE CASE WHEN $checkpoint = '' THEN d.name = $dataset
                        ELSE ck.checkpoint_id = $checkpoint END
@@ -192,12 +196,24 @@ STAGE = Stage(
                                              content_hash := v.content_hash),
                        motion := struct_pack(shard_ref := m.shard_ref,
                                              content_hash := m.content_hash)
-                   ) ORDER BY w.start_s) AS windows
+                   ) ORDER BY w.start_s) AS windows,
+                   -- Apart from the windows, so that a film without them has no other hash.
+                   list(struct_pack(
+                       sync := struct_pack(shard_ref := y.shard_ref,
+                                           content_hash := y.content_hash),
+                       lips := struct_pack(shard_ref := l.shard_ref,
+                                           content_hash := l.content_hash)
+                   ) ORDER BY w.start_s) AS aligned
             FROM windows w
             CROSS JOIN model
             JOIN features v ON v.clip_id = w.clip_id AND v.extractor = model.extractor
             JOIN features m ON m.clip_id = w.clip_id AND m.extractor = 'motion'
-            WHERE w.has_picture GROUP BY w.source_id
+            LEFT JOIN features y ON y.clip_id = w.clip_id AND y.extractor = model.sync_extractor
+            LEFT JOIN features l ON l.clip_id = w.clip_id AND l.extractor = model.lips_extractor
+            WHERE w.has_picture
+              AND (model.sync_extractor IS NULL OR y.clip_id IS NOT NULL)
+              AND (model.lips_extractor IS NULL OR l.clip_id IS NOT NULL)
+            GROUP BY w.source_id
         ),
         said AS (
             SELECT w.source_id, list(struct_pack(
@@ -214,7 +230,9 @@ STAGE = Stage(
                wanted.source_id, model.checkpoint_id, model.ref, take::INTEGER AS take,
                wanted.script, coalesce(wanted.video_s, wanted.duration_s) AS duration_s,
                shown.windows, CASE WHEN wanted.script = 'transcript' THEN said.phonemes END
-               AS phonemes, texts.text, wanted.uri AS _uri, model.extractor AS _extractor,
+               AS phonemes, texts.text, wanted.uri AS _uri, shown.aligned AS _aligned,
+               concat_ws(', ', model.extractor, model.sync_extractor, model.lips_extractor)
+               AS _extractor,
                coalesce(wanted.duration_s, 0) AS cost_s
         FROM wanted CROSS JOIN model CROSS JOIN range(1, $takes + 1) AS takes(take)
         LEFT JOIN shown USING (source_id)

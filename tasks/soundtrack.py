@@ -11,7 +11,7 @@ from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
 from storage.features import read_feature
 from storage.ids import hash_of
 from storage.stage import ShardTarget
-from tasks.batches import collate
+from tasks.batches import FEATURES, collate
 from tasks.checkpoint import Checkpoint
 from tasks.loudness import true_peak_dbtp
 from tasks.mix_conditions import phonemes_on_grid
@@ -95,7 +95,12 @@ def _conditions(
     length = max(1, count(duration_s, LATENT_HZ))
     held_s = window["held_s"]
     sizes = checkpoint.model.config
-    sample = {
+    aligned = {
+        name: _held(values, held_s, duration_s, LATENT_HZ)
+        for name in FEATURES
+        if (values := _aligned(root, clip, window.get(name))) is not None
+    }
+    sample = aligned | {
         "task": "",
         "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
         "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
@@ -103,6 +108,14 @@ def _conditions(
         "motion": _held(motion, held_s, duration_s, LATENT_HZ),
     }
     return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
+
+
+def _aligned(root: str, clip: str, feature: dict[str, str] | None) -> np.ndarray | None:
+    """Sync or lips (F, D) of a clip; None where there are none, or no face was found."""
+    if feature is None or feature["shard_ref"] is None:
+        return None
+    values = read_feature(root, feature["shard_ref"], clip, feature["content_hash"])
+    return values if len(values) else None
 
 
 def _held(seen: np.ndarray, before_s: float, duration_s: float, fps: int) -> np.ndarray:

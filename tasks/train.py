@@ -13,7 +13,7 @@ from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
-from tasks.batches import TASKS, Batch, Sample, collate, draw
+from tasks.batches import FEATURES, TASKS, Batch, Sample, collate, draw
 from tasks.checkpoint import require_table, save_checkpoint
 from tasks.encode import load_codec
 from tasks.snapshot import read_samples
@@ -45,10 +45,11 @@ class Trainer:
             raise ValueError("the training split holds no clip; lower split.test or add sources")
         channels = int(self.single[0]["latents"].shape[1])
         sizes = dataclasses.replace(PRESETS[config.preset](), audio_channels=channels)
-        # Image features are as wide as their extractor makes them; without any the preset's holds.
-        seen = next((s["visual"] for s in samples if s["visual"] is not None), None)
-        if seen is not None:
-            sizes = dataclasses.replace(sizes, visual_dim=int(seen.shape[1]))
+        # Features are as wide as their extractor makes them; without any the preset's size holds.
+        for name in ("visual", *FEATURES):
+            given = next((s[name] for s in samples if s.get(name) is not None), None)
+            if given is not None:
+                sizes = dataclasses.replace(sizes, **{f"{name}_dim": int(given.shape[1])})
         if config.context_positions != "preset":
             on = config.context_positions == "on"
             sizes = dataclasses.replace(sizes, context_positions=on)

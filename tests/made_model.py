@@ -64,6 +64,8 @@ def made_sample(number: int, task: str, split: str, latents: int = 30) -> dict[s
         **_packed("latents", "latent_channels", steady),
         **_packed("visual", "visual_channels", visual),
         **_packed("motion", "motion_channels", motion),
+        **_packed("sync", "sync_channels", None),
+        **_packed("lips", "lips_channels", None),
         "phonemes": phonemes.astype(np.int16).tobytes(),
     }
 

@@ -47,6 +47,8 @@ def made_samples(number: int) -> Iterator[dict[str, Any]]:
             **_packed("latents", "latent_channels", arrays["latents"]),
             **_packed("visual", "visual_channels", arrays["visual"]),
             **_packed("motion", "motion_channels", arrays["motion"]),
+            **_packed("sync", "sync_channels", None),
+            **_packed("lips", "lips_channels", None),
             "phonemes": np.zeros(250, np.int16).tobytes(),
         }
 

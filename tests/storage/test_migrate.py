@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (3, "b5d744500cee")
+SCHEMA = (3, "f0e2438dba0f")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

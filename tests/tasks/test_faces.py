@@ -23,8 +23,8 @@ from tasks.faces import (
     STAGE,
     FacesConfig,
     follow_faces,
-    mouth_on_grid,
 )
+from tasks.mouths import values_on_grid
 from tests.made_rows import row as made_row
 
 CONFIG = FacesConfig()
@@ -49,7 +49,7 @@ def level_mesh(picture: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
 
 def test_a_mouth_is_where_its_pictures_are_at_low_and_odd_frame_rates() -> None:
     times = np.arange(0, 4, 1 / 11.94)
-    mouth = mouth_on_grid(times, np.sin(2 * np.pi * times), 4.0, max_gap_s=0.2)
+    mouth = values_on_grid(times, np.sin(2 * np.pi * times)[:, None], 4.0, max_gap_s=0.2)
     grid = np.arange(100) / MOTION_FPS
     assert mouth.shape == (100, 2)
     assert mouth[:, SEEN].all()
@@ -60,7 +60,7 @@ def test_a_mouth_is_where_its_pictures_are_at_low_and_odd_frame_rates() -> None:
 
 def test_a_mouth_is_not_guessed_across_a_gap() -> None:
     times = np.array([0.0, 0.04, 0.08, 2.0, 2.04])
-    mouth = mouth_on_grid(times, np.full(5, 0.3), 3.0, max_gap_s=0.2)
+    mouth = values_on_grid(times, np.full((5, 1), 0.3), 3.0, max_gap_s=0.2)
     seen = np.flatnonzero(mouth[:, SEEN]) / MOTION_FPS
     assert seen.min() == 0.0
     assert not ((seen > 0.29) & (seen < 1.79)).any()

@@ -128,6 +128,8 @@ def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, A
         "folder": config.folder,
         "licences": list(config.licences),
         "manifest": config.manifest,
+        "sync": config.sync,
+        "lips": config.lips,
         "extractor": config.extractor,
     }
     return catalog.rows(STAGE.items, fields)

@@ -338,8 +338,8 @@ def test_a_shard_of_an_older_form_asks_for_a_new_build(workspace: Path) -> None:
 def test_a_missing_shard_or_array_is_named(workspace: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         SampleStore(workspace, ["shards/dataset/nowhere.parquet"], "train")
-    with pytest.raises(ValueError, match=r"arrays \['lips'\] are unknown"):
-        SampleStore(workspace, [], "train", arrays=("lips",))
+    with pytest.raises(ValueError, match=r"arrays \['voice'\] are unknown"):
+        SampleStore(workspace, [], "train", arrays=("voice",))
 
 
 def test_the_hash_in_a_shard_is_that_of_the_arrays(frozen: tuple[Path, list[str]]) -> None:
