@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from models.faces import (
+    CORNER_LEFT,
+    CORNER_RIGHT,
     DETECTOR_PX,
     EYE_LEFT,
     EYE_RIGHT,
@@ -15,7 +17,9 @@ from models.faces import (
     decode_boxes,
     match_boxes,
     mouth_opening,
+    mouth_width,
     overlap,
+    similarity,
 )
 
 
@@ -85,3 +89,23 @@ def test_a_mouth_opens_in_widths_of_the_eyes_at_any_size_and_tilt(size: float) -
     mesh[LIP_BOTTOM, :2] = size * turn @ np.array((1, 2.3))
     assert mouth_opening(mesh) == pytest.approx(0.15)
     assert mouth_opening(np.zeros((MESH_POINTS, 3), np.float32)) == 0.0
+
+
+def test_a_mouths_width_is_the_distance_of_its_corners_in_distances_of_the_eyes() -> None:
+    mesh = np.zeros((MESH_POINTS, 3), np.float32)
+    mesh[EYE_RIGHT, :2] = [3.0, 4.0]
+    mesh[CORNER_LEFT, :2], mesh[CORNER_RIGHT, :2] = [1.0, 1.0], [1.0, 4.0]
+    assert mouth_width(mesh) == pytest.approx(3 / 5)
+    mesh[EYE_RIGHT, :2] = 0.0
+    assert mouth_width(mesh) == 0.0
+
+
+def test_a_turn_a_scale_and_a_shift_are_found_back_and_a_mirror_is_not_made() -> None:
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    angle = np.deg2rad(130)
+    turn = 0.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    made = similarity(points, points @ turn.T + [3.0, -8.0])
+    assert made == pytest.approx(np.column_stack([turn, [3.0, -8.0]]))
+    mirrored = similarity(points, points * [-1.0, 1.0])
+    assert np.linalg.det(mirrored[:, :2]) >= 0
+    assert similarity(np.ones((5, 2)), points)[:, :2].tolist() == [[1, 0], [0, 1]]

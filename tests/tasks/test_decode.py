@@ -266,6 +266,18 @@ def test_frame_sizes_follow_the_configuration(tmp_path: Path, workspace: Path) -
     assert pictures(workspace, row, 25).shape == (25, 96, 96)
 
 
+def test_colour_frames_at_25_fps_are_kept_where_they_are_asked_for(
+    tmp_path: Path, workspace: Path
+) -> None:
+    path = write_media(tmp_path / "made.mp4", even_times(10, 1))
+    assert decode(path, workspace)["colour25_ref"] is None
+    row = decode(path, workspace, visual_px=64, colour25=True)
+    often = read_frames(workspace, row["colour25_ref"], 0.0, row["duration_s"], MOTION_FPS)
+    assert often.shape == (25, 64, 64, 3)
+    # The frame of 10 fps that was last shown at each time, to the bit.
+    assert np.array_equal(often, pictures(workspace, row, 10)[np.arange(25) * 2 // 5])
+
+
 def test_red_stays_red(tmp_path: Path, workspace: Path) -> None:
     red = np.zeros((64, 64, 3), np.uint8)
     red[:, :, 0] = 230

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.pipeline import STAGES
+from tasks.pipeline import FILMS, STAGES, film_stages
 from tasks.recipe import (
     RecipeError,
     check_source,
@@ -145,6 +145,26 @@ def test_mixtures_and_the_dataset_are_seen_by_the_network_that_looks_at_clips() 
         parse("{name: a, look: {extractor: clip}}")
     with pytest.raises(RecipeError, match=r"mel_pca is fitted here and takes no weights"):
         parse("{name: a, fit_codec: {pretrained: cvssp/audioldm2}}")
+
+
+def test_sync_and_lips_reach_the_stages_that_make_and_take_them() -> None:
+    plain = parse("{}").configs
+    assert plain["decode"].colour25 is False
+    assert (plain["snapshot"].sync, plain["snapshot"].lips) == ("none", "none")
+    configs = parse(
+        "{look: {sync: synchformer, sync_weights: nets/sync.pth},"
+        " faces: {lips: av_hubert, lips_weights: /nets/lips.pt}}"
+    ).configs
+    assert configs["decode"].colour25
+    assert configs["look"].sync_weights == "/archive/nets/sync.pth"
+    assert configs["look_mixtures"].sync_weights == configs["look"].sync_weights
+    assert configs["faces"].lips_weights == "/nets/lips.pt"
+    assert (configs["snapshot"].sync, configs["snapshot"].lips) == ("synchformer", "av_hubert")
+
+
+def test_films_are_followed_by_faces_only_where_lips_are_read() -> None:
+    assert film_stages("none") == FILMS
+    assert set(film_stages("mouth_track")) - set(FILMS) == {STAGES["faces"]}
 
 
 def test_a_changed_field_is_checked_as_in_the_file() -> None:

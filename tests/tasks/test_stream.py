@@ -283,6 +283,24 @@ def damaged(folder: Path, change: Callable[[bytearray], object]) -> tuple[Path, 
     return folder, [ref]
 
 
+def test_a_shard_from_before_sync_and_lips_is_read_as_one_without_them(workspace: Path) -> None:
+    samples = [made_sample(number, "v2s", "train") for number in range(40)]
+    (ref,) = [_write_samples(str(workspace), samples)]
+    now = pq.read_table(workspace / ref)
+    before = now.drop_columns([c for c in now.column_names if c.startswith(("sync", "lips"))])
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    path = workspace / "shards" / "dataset" / "before.parquet"
+    pq.write_table(before, path, row_group_size=32, data_page_size=2**30, **options)
+    old = SampleStore(workspace, ["shards/dataset/before.parquet"], "train", check_hashes=True)
+    new = SampleStore(workspace, [ref], "train", check_hashes=True)
+    for first, second in zip(old.read(range(40)), new.read(range(40)), strict=True):
+        assert first["sync"] is first["lips"] is None
+        assert first["item_id"] == second["item_id"]
+        assert np.array_equal(first["latents"], second["latents"])
+    read = read_samples(workspace, ["shards/dataset/before.parquet"], "train")
+    assert [sample["lips"] for sample in read] == [None] * 40
+
+
 def flip_in(item: int) -> Callable[[bytearray], None]:
     """Flips a bit within the latents of a sample."""
     latents = made_sample(item, "v2s", "train")["latents"]

@@ -124,15 +124,17 @@ def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
     assert steps == list(range(5, 12))
 
 
-def test_a_model_takes_image_features_as_wide_as_they_are(tmp_path: Path) -> None:
+def test_a_model_takes_features_as_wide_as_they_are(tmp_path: Path) -> None:
     out = target(tmp_path, "wide")
     samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
     for sample in samples:
         if sample["visual"] is not None:
             sample["visual"] = np.tile(sample["visual"], (1, 2))
+            sample["lips"] = np.tile(sample["motion"], (1, 3))
     trainer = Trainer(CONFIG, samples)
-    width = tiny_sizes().visual_dim
-    assert trainer.model.config.visual_dim == 2 * width
+    sizes = trainer.model.config
+    assert sizes.visual_dim == 2 * tiny_sizes().visual_dim
+    assert (sizes.sync_dim, sizes.lips_dim) == (0, 3 * sizes.motion_dim)
     assert np.isfinite(trainer.train_step())
 
 
