@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SyncName = Literal["none", "synchformer"]
 LipsName = Literal["none", "av_hubert", "mouth_track"]
+Device = Literal["cpu", "cuda"]
+GPU_SEGMENTS = 10
+"""Segments of 16 frames that go through Synchformer at once on a GPU."""
 NONE, SYNCHFORMER, AV_HUBERT, MOUTH_TRACK = "none", "synchformer", "av_hubert", "mouth_track"
 SYNC_ENCODERS = tuple(name for name in get_args(SyncName) if name != NONE)
 LIP_ENCODERS = tuple(name for name in get_args(LipsName) if name != NONE)
@@ -84,35 +87,40 @@ def av_hubert_file(path: str) -> StateFile:
 
 
 @functools.cache
-def load_sync_encoder(weights: str, *, device: "torch.device | str" = "cpu") -> ClipEncoder:
+def load_sync_encoder(weights: str, device: Device = "cpu") -> ClipEncoder:
     """Synchformer's visual branch, loaded once per process; on the CPU it runs on one thread.
 
-    Raises MissingWeight where its file is not there, and ValueError for weights of another network.
+    Raises MissingWeight where its file is not there, and ValueError for weights of another network
+    and for a device that is not here.
     """
-    import torch
-
     from models.synchformer import build_synchformer
 
-    torch.set_num_threads(1)
-    model = _built(build_synchformer, synchformer_file(weights)).to(device)
-    return ClipEncoder(SYNCHFORMER, model.config.width, model.embed)
+    model = _built(build_synchformer, synchformer_file(weights), device)
+    segments = GPU_SEGMENTS if device == "cuda" else 1
+    embed = functools.partial(model.embed, batch_segments=segments)
+    return ClipEncoder(SYNCHFORMER, model.config.width, embed)
 
 
 @functools.cache
-def load_lip_encoder(weights: str, *, device: "torch.device | str" = "cpu") -> ClipEncoder:
+def load_lip_encoder(weights: str, device: Device = "cpu") -> ClipEncoder:
     """AV-HuBERT's visual branch, loaded once per process; as `load_sync_encoder`."""
-    import torch
-
     from models.av_hubert import build_av_hubert
 
-    torch.set_num_threads(1)
-    model = _built(build_av_hubert, av_hubert_file(weights)).to(device)
+    model = _built(build_av_hubert, av_hubert_file(weights), device)
     return ClipEncoder(AV_HUBERT, model.config.width, model.embed)
 
 
-def _built(build: "Callable[[dict[str, torch.Tensor]], Any]", file: StateFile) -> Any:
+def _built(
+    build: "Callable[[dict[str, torch.Tensor]], Any]", file: StateFile, device: Device
+) -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    if device == "cuda" and not torch.cuda.is_available():
+        setting = file.setting.replace("_weights", "_device")
+        raise ValueError(f"{setting}='cuda': torch finds no GPU on this machine; set it to cpu")
     state = file.load()
     try:
-        return build(state)
+        return build(state).to(device)
     except ValueError as error:
         raise ValueError(f"{file.setting}={file.path!r}: {error}") from error

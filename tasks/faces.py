@@ -21,6 +21,7 @@ from tasks.clip_encoders import (
     LIP_ENCODERS,
     MOUTH_TRACK,
     NONE,
+    Device,
     LipsName,
     av_hubert_file,
     load_lip_encoder,
@@ -55,6 +56,8 @@ class FacesConfig:
     the mouth is, and needs no weights."""
     lips_weights: str = ""
     """The file of AV-HuBERT's weights."""
+    lips_device: Device = "cpu"
+    """Where AV-HuBERT runs."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for weights that are not asked for."""
@@ -170,7 +173,7 @@ def lips_of(tracks: list[Track], duration_s: float, config: FacesConfig) -> NDAr
         return np.zeros((0, 0), np.float32)
     shown = np.flatnonzero(seen)
     inside = slice(shown[0], shown[-1] + 1)
-    read = load_lip_encoder(config.lips_weights)(mouths[inside])
+    read = load_lip_encoder(config.lips_weights, config.lips_device)(mouths[inside])
     lips = np.zeros((len(seen), read.shape[1]), np.float32)
     lips[inside] = read * seen[inside, None]
     return lips
@@ -209,6 +212,6 @@ STAGE = Stage(
     ),
     run=faces_shard,
     weights=weights,
-    later=("lips", "lips_weights"),
+    later=("lips", "lips_weights", "lips_device"),
     title="follow faces",
 )

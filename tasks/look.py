@@ -17,6 +17,7 @@ from tasks.clip_encoders import (
     NONE,
     SYNC_ENCODERS,
     SYNCHFORMER,
+    Device,
     SyncName,
     load_sync_encoder,
     require_use,
@@ -31,7 +32,7 @@ MOTION_EXTRACTOR = "motion"
 COMPOSED = "composed_"
 LOOKS = (*ENCODERS, MOTION_EXTRACTOR, *SYNC_ENCODERS)
 """Every extractor of this stage."""
-LATER = ("extractor", "pretrained", "sync", "sync_weights")
+LATER = ("extractor", "pretrained", "sync", "sync_weights", "sync_device")
 VERSION = 1
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -50,12 +51,14 @@ class LookConfig:
         sync: synchformer tells when things happen, from colour frames at 25 fps, which the decode
             pass then keeps; none leaves that to motion energy.
         sync_weights: the file of Synchformer's weights.
+        sync_device: where Synchformer runs: a core takes minutes for a clip of 10 s.
     """
 
     extractor: EncoderName = "efficientnet_lite0"
     pretrained: str = ""
     sync: SyncName = "none"
     sync_weights: str = ""
+    sync_device: Device = "cpu"
 
     def __post_init__(self) -> None:
         """Raises ValueError for weights of a network that has its own, or is not asked for."""
@@ -103,7 +106,7 @@ def feature_rows(
     embed = load_encoder(config.extractor, config.pretrained)
     arrays = look(frames10, frames25, embed, config.extractor)
     if colour25 is not None:
-        arrays[config.sync] = load_sync_encoder(config.sync_weights)(colour25)
+        arrays[config.sync] = load_sync_encoder(config.sync_weights, config.sync_device)(colour25)
     return {
         "features": [
             {

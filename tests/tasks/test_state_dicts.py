@@ -92,6 +92,12 @@ def test_published_weights_that_are_not_named_are_named_by_the_error() -> None:
         load_lip_encoder("")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_here_is_said_by_its_setting() -> None:
+    with pytest.raises(ValueError, match=r"look\.sync_device='cuda': torch finds no GPU"):
+        load_sync_encoder("", "cuda")
+
+
 def test_weights_without_their_encoder_are_refused() -> None:
     with pytest.raises(ValueError, match=r"look\.sync='none'.*set look\.sync: synchformer"):
         LookConfig(sync_weights="a.pth")
