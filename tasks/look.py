@@ -51,7 +51,7 @@ class LookConfig:
         sync: synchformer tells when things happen, from colour frames at 25 fps, which the decode
             pass then keeps; none leaves that to motion energy.
         sync_weights: the file of Synchformer's weights.
-        sync_device: where Synchformer runs: a core takes minutes for a clip of 10 s.
+        sync_device: where Synchformer runs; a core takes 100 s for a clip of 10 s.
     """
 
     extractor: EncoderName = "efficientnet_lite0"
