@@ -149,7 +149,7 @@ def _seen(
 
 
 def _lips(workspace_root: str, member: dict[str, Any]) -> np.ndarray | None:
-    """The lips of the one who speaks in a member, where its phonemes lie; None without a face."""
+    """The lips of a clip, or in a mixture those of who speaks, laid under their speech."""
     part = member["lips_part"]
     lips = _feature(workspace_root, part["clip_id"], member["lips"]) if part else None
     if lips is None or not len(lips):
