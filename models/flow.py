@@ -137,12 +137,13 @@ def sample(
     generator: torch.Generator,
     solver: Solver = "euler",
     tolerance: float = 1e-5,
+    precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """Latents (B, N, C) that fit the conditions; zero at padding.
 
     One number as ``guidance`` is the scale of sound and speech alike. ``steps`` is read by Euler
     and midpoint, ``tolerance`` (absolute and relative, per step) by dopri5. ``generator`` is a CPU
-    one: equal seeds give equal latents. Raises as `dopri5` does.
+    one: equal seeds give equal latents. ``precision`` is what the model computes in. Raises as `dopri5` does.
     """
     if solver not in get_args(Solver):
         raise ValueError(
@@ -150,7 +151,7 @@ def sample(
         )
     x_0 = draw_noise(model, conditions, generator)
     scales = guidance if isinstance(guidance, Guidance) else Guidance(guidance, guidance)
-    field = guided_field(model, conditions, scales)
+    field = guided_field(model, conditions, scales, precision)
     valid = conditions.mask[..., None]
     if solver == "euler":
         x_1 = euler(field, x_0, steps)

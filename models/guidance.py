@@ -41,12 +41,16 @@ class Guidance:
 
 
 def guided_field(
-    model: VSSFlow, conditions: Conditions, guidance: Guidance
+    model: VSSFlow,
+    conditions: Conditions,
+    guidance: Guidance,
+    precision: torch.dtype = torch.float32,
 ) -> Callable[[Tensor, Tensor | float], Tensor]:
     """The guided velocity as a function of latents (B, N, C) and t, one or (B,).
 
     The conditions are prepared here, once. All parts of the velocity are one batch, and a part
-    without a share is not computed: v_none at a sound scale of 1, v_sight at equal scales.
+    without a share is not computed: v_none at a sound scale of 1, v_sight at equal scales. With
+    another ``precision`` the model computes in it; latents, weights and velocities stay as they are.
     """
     batch = conditions.batch
     nobody = conditions.mask.new_zeros(batch)
@@ -65,9 +69,12 @@ def guided_field(
     def field(x: Tensor, t: Tensor | float) -> Tensor:
         times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch)
         copies = len(weights)
-        velocities = model.velocity(
-            x.repeat(copies, *[1] * (x.ndim - 1)), times.repeat(copies), context
-        ).chunk(copies)
+        lower = precision != torch.float32
+        with torch.autocast(x.device.type, precision if lower else None, enabled=lower):
+            velocity = model.velocity(
+                x.repeat(copies, *[1] * (x.ndim - 1)), times.repeat(copies), context
+            )
+        velocities = velocity.to(x.dtype).chunk(copies)
         if copies == 1:
             return velocities[0]
         if copies == 2:

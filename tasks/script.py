@@ -29,7 +29,7 @@ def read_script(path: Path) -> str:
 
 
 def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
-    """The words of a script as rows with position, word, start_s and end_s.
+    """The words of a script as rows with position, word, start_s, end_s and the number of its cue.
 
     In SubRip and WebVTT each cue's words share the cue's time in proportion to their letters;
     plain text is spread over the whole duration. Cues beyond the duration are cut off.
@@ -38,7 +38,7 @@ def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
     if not cues and not script.startswith(WEBVTT):
         cues = [(0.0, duration_s, script)]
     words: list[dict[str, Any]] = []
-    for start_s, end_s, text in cues:
+    for number, (start_s, end_s, text) in enumerate(cues):
         end_s = min(end_s, duration_s)
         tokens = html.unescape(TAG.sub(" ", text)).split()
         if end_s <= start_s or not tokens:
@@ -47,7 +47,8 @@ def script_words(script: str, duration_s: float) -> list[dict[str, Any]]:
         at = [min(end_s, start_s + (end_s - start_s) * edge / edges[-1]) for edge in edges]
         for token, (begin, end) in zip(tokens, pairwise(at), strict=True):
             place = len(words)
-            words.append({"position": place, "word": token, "start_s": begin, "end_s": end})
+            row = {"position": place, "word": token, "start_s": begin, "end_s": end}
+            words.append(row | {"cue": number})
     return words
 
 

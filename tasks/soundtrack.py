@@ -69,6 +69,7 @@ def generate_window(
             generator=generator,
             solver=config.solver,
             tolerance=config.tolerance,
+            precision=getattr(torch, config.precision),
         )
         audio = checkpoint.codec.decode(latents)[0].numpy()
     return audio[: count(duration_s, AUDIO_HZ)]

@@ -82,3 +82,14 @@ def test_parts_without_a_share_are_skipped_and_the_rest_is_one_batch_prepared_on
     sample(net, conditions(), steps=3, guidance=guidance, generator=rng())
     assert batches == [2 * copies] * 3
     assert prepared == [2 * copies]
+
+
+def test_lower_precision_moves_latents_a_little_and_keeps_their_type() -> None:
+    net = model()
+    exact, coarse = (
+        sample(net, conditions(), steps=4, generator=rng(), precision=precision)
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    assert coarse.dtype == torch.float32
+    moved = float((coarse - exact).norm() / exact.norm())
+    assert 0 < moved < 0.02
