@@ -87,6 +87,11 @@ class Conditions:
         """Samples, B."""
         return self.mask.shape[0]
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The conditions that any sample can have: those with a tensor."""
+        return tuple(name for name in NAMES if getattr(self, name) is not None)
+
     def present(self, name: str) -> Tensor:
         """(B,) bool, True in the samples where the condition ``name`` counts."""
         flag: Tensor = getattr(self, f"has_{name}")

@@ -3,7 +3,8 @@
 Legend: B batch, N latents, C channels. x_0 is noise, x_1 is data, t in [0, 1] runs noise → data.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -55,9 +56,14 @@ class DropoutConfig:
     per_batch: bool = False
     """Whether all samples of a batch share their draws."""
 
-    def apply(self, conditions: Conditions, generator: torch.Generator) -> Conditions:
-        """The conditions with what the draws took away; ``generator`` is a CPU one."""
-        drawn = 1 if self.per_batch else conditions.batch
+    def draw(
+        self, batch: int, given: Collection[str], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Which samples keep a condition, (B,) bool by its name; ``generator`` is a CPU one.
+
+        Sync and lips are drawn only where ``given`` names them.
+        """
+        drawn = 1 if self.per_batch else batch
         draws = torch.rand(5, drawn, generator=generator)
         stays = draws[4] >= self.everything
         rates = {
@@ -69,11 +75,13 @@ class DropoutConfig:
         keep = {name: draws[row] >= rate for row, (name, rate) in enumerate(rates.items())}
         for name, rate in (("sync", self.sync), ("lips", self.lips)):
             # Drawn only where given, so that the draws of models without them stay as they were.
-            if getattr(conditions, name) is not None:
+            if name in given:
                 keep[name] = torch.rand(drawn, generator=generator) >= rate
-        return conditions.dropped(
-            {name: (kept & stays).expand(conditions.batch) for name, kept in keep.items()}
-        )
+        return {name: (kept & stays).expand(batch) for name, kept in keep.items()}
+
+    def apply(self, conditions: Conditions, generator: torch.Generator) -> Conditions:
+        """The conditions with what the draws took away; ``generator`` is a CPU one."""
+        return conditions.dropped(self.draw(conditions.batch, conditions.given, generator))
 
 
 NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -91,6 +99,71 @@ def draw_times(batch: int, times: Times, generator: torch.Generator) -> Tensor:
     raise ValueError(f"times={times!r} is not a distribution; choose 'uniform' or 'logit_normal'")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowDraws:
+    """All that chance decides about the loss of a batch."""
+
+    t: Tensor
+    """(B,), times on the path."""
+    keep: dict[str, Tensor]
+    """(B,) bool by the name of a condition, False where a sample loses it."""
+    x_0: Tensor
+    """(B, N, C), noise."""
+
+    def part(self, rows: slice) -> "FlowDraws":
+        """The draws of some of the samples."""
+        keep = {name: kept[rows] for name, kept in self.keep.items()}
+        return FlowDraws(self.t[rows], keep, self.x_0[rows])
+
+    def to(self, device: torch.device | str) -> "FlowDraws":
+        """The same draws on ``device``."""
+        keep = {name: kept.to(device) for name, kept in self.keep.items()}
+        return FlowDraws(self.t.to(device), keep, self.x_0.to(device))
+
+
+def draw_flow(
+    shape: tuple[int, int, int],
+    given: Collection[str],
+    *,
+    generator: torch.Generator,
+    dropout: DropoutConfig | None = None,
+    times: Times = "uniform",
+) -> FlowDraws:
+    """The draws of a batch of latents of ``shape`` (B, N, C), of whose conditions some are given.
+
+    ``generator`` is a CPU one: times, dropout and noise are drawn in this order and follow from its
+    state alone, on any device. ``dropout`` defaults to `DropoutConfig()`.
+    """
+    t = draw_times(shape[0], times, generator)
+    dropout = DropoutConfig() if dropout is None else dropout
+    keep = dropout.draw(shape[0], given, generator)
+    return FlowDraws(t, keep, torch.randn(shape, generator=generator))
+
+
+def drawn_loss(
+    model: Callable[[Tensor, Tensor, Conditions], Tensor],
+    x_1: Tensor,
+    conditions: Conditions,
+    draws: FlowDraws,
+    *,
+    padding: Padding = "masked",
+    valid: int | None = None,
+) -> FlowLoss:
+    """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
+
+    ``padding`` "masked" leaves it out of loss and attention; "signal" trains on it as on latents of
+    0, as the paper's code does. Where x_1 is a part of a batch, ``valid`` counts the latents of the
+    whole: the parts' losses, and gradients, then add up to those of the batch.
+    """
+    x_1 = x_1.masked_fill(~conditions.mask[..., None], 0)
+    if padding == "signal":
+        conditions = conditions.unpadded()
+    x_t, v = path(draws.x_0.to(x_1), x_1, draws.t.to(x_1))
+    return mean_square(
+        model(x_t, draws.t.to(x_1), conditions.dropped(draws.keep)) - v, conditions.mask, valid
+    )
+
+
 def flow_loss(
     model: VSSFlow,
     x_1: Tensor,
@@ -102,29 +175,27 @@ def flow_loss(
     padding: Padding = "masked",
     t: Tensor | None = None,
 ) -> FlowLoss:
-    """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
+    """The loss of a whole batch: `draw_flow`, then `drawn_loss`.
 
-    ``generator`` is a CPU one: times, dropout and noise are drawn in this order and follow from its
-    state alone, on any device. ``dropout`` defaults to `DropoutConfig()`; evaluation passes
-    `NO_DROPOUT`, and may pass times ``t`` (B,) of its own. ``padding`` "masked" leaves it out of
-    loss and attention; "signal" trains on it as on latents of 0, as the paper's code does.
+    Evaluation passes `NO_DROPOUT`, and may pass times ``t`` (B,) of its own.
     """
-    x_1 = x_1.masked_fill(~conditions.mask[..., None], 0)
-    if padding == "signal":
-        conditions = conditions.unpadded()
-    drawn = draw_times(x_1.shape[0], times, generator)
-    kept = (DropoutConfig() if dropout is None else dropout).apply(conditions, generator)
-    x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
-    t = (drawn if t is None else t).to(x_1)
-    x_t, v = path(x_0, x_1, t)
-    return mean_square(model(x_t, t, kept) - v, conditions.mask)
+    shape = (x_1.shape[0], x_1.shape[1], x_1.shape[2])
+    draws = draw_flow(shape, conditions.given, generator=generator, dropout=dropout, times=times)
+    if t is not None:
+        draws = replace(draws, t=t)
+    return drawn_loss(model, x_1, conditions, draws, padding=padding)
 
 
-def mean_square(error: Tensor, mask: Tensor) -> FlowLoss:
-    """The mean square of an error (B, N, C) over the latents that the mask (B, N) has."""
+def mean_square(error: Tensor, mask: Tensor, valid: int | None = None) -> FlowLoss:
+    """The mean square of an error (B, N, C) over the latents that the mask (B, N) has.
+
+    ``valid`` is the number of latents that the loss is a mean of, where those are of a larger
+    batch.
+    """
     squares = error.square().mean(-1).masked_fill(~mask, 0)
-    valid = mask.sum(1)
-    return FlowLoss(squares.sum() / valid.sum().clamp_min(1), squares.sum(1) / valid.clamp_min(1))
+    own = mask.sum(1)
+    whole = own.sum().clamp_min(1) if valid is None else max(valid, 1)
+    return FlowLoss(squares.sum() / whole, squares.sum(1) / own.clamp_min(1))
 
 
 @torch.no_grad()
