@@ -8,7 +8,7 @@ from tasks.train_cost import TrainCost, train_cost
 
 NOTE = (
     "a forecast, not a measurement of training, and a lower bound: the matrix products alone, "
-    "at the rate of one large float32 product on this device"
+    "at the rate of one large product on this device"
 )
 GIGABYTE = 1e9
 
@@ -30,12 +30,13 @@ def _lines(cost: TrainCost) -> list[str]:
         "weights": cost.weights_bytes,
         "gradients": cost.gradients_bytes,
         "optimiser": cost.optimiser_bytes,
+        "copies": cost.copies_bytes,
         "activations": cost.activations_bytes,
     }
     memory = ", ".join(f"{name} {size / GIGABYTE:.2f}" for name, size in parts.items())
     return [
         f"{cost.preset}: {cost.trainable_parameters:,} trainable parameters, {frozen}",
-        f"batch: {cost.batch_size} clips of {cost.crop_s:g} s, float32",
+        f"batch: {cost.batch_size} clips of {cost.crop_s:g} s, {cost.precision}",
         f"memory: {cost.memory_bytes / GIGABYTE:.2f} GB ({memory})",
         f"operations: {cost.flops_per_step / 1e12:.4g} TFLOP a step, forward and backward",
         f"device: {cost.device}, {cost.matmul_flops_per_s / 1e12:.3g} TFLOP/s measured",

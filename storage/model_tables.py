@@ -214,11 +214,19 @@ MODEL_TABLES: tuple[Table, ...] = (
     table(
         "losses",
         "A point of a training loss curve.",
-        "checkpoint_id step task",
+        "checkpoint_id step task t_bucket",
         MODEL,
         C("phase", STRING, "joint or mixtures.", "", "joint"),
         C("step", INT, "Optimiser step, from 1.", "steps", "10"),
         C("task", STRING, TASKS, "", "v2s"),
+        C(
+            "t_bucket",
+            STRING,
+            "Span of the path from noise (0) to data (1), or all.",
+            "",
+            "0.25-0.50",
+            default="all",
+        ),
         C("loss", DOUBLE, "Mean flow-matching loss since the last point.", "loss", "4.045"),
     ),
     table(

@@ -3,6 +3,7 @@
 Legend: B batch, N latents (25 Hz), F visual frames (10 fps), D channels.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,18 +30,26 @@ class Batch:
     conditions: "Conditions"
     tasks: tuple[str, ...]
 
+    def to(self, device: "torch.device | str") -> "Batch":
+        """The same batch on a device."""
+        return Batch(self.latents.to(device), self.conditions.to(device), self.tasks)
 
-def crop(sample: Sample, length: int, generator: np.random.Generator | None) -> Sample:
-    """At most `length` latents of a sample, with what is seen and said in the same span.
 
-    The start is drawn from the generator among the times where the grids of 10 fps and 25 Hz meet,
-    every 0.2 s; without a generator the crop starts at 0.
+def crop_start(total: int, length: int, generator: np.random.Generator) -> int:
+    """Where a crop of `length` latents begins in `total`; 0 without a draw where all fit.
+
+    The start is drawn among the times where the grids of 10 fps and 25 Hz meet, every 0.2 s.
     """
-    total = sample["latents"].shape[0]
     if total <= length:
-        return sample
+        return 0
     meet = LATENT_HZ // 5
-    start = int(generator.integers(0, (total - length) // meet + 1)) * meet if generator else 0
+    return int(generator.integers(0, (total - length) // meet + 1)) * meet
+
+
+def crop(sample: Sample, start: int, length: int) -> Sample:
+    """At most `length` latents of a sample, with what is seen and said in the same span."""
+    if sample["latents"].shape[0] <= length:
+        return sample
     first = count(start / LATENT_HZ, VISUAL_FPS)
     frames = count(length / LATENT_HZ, VISUAL_FPS)
     cut = dict(sample)
@@ -115,21 +124,12 @@ def _place(target: "torch.Tensor", values: np.ndarray) -> None:
     target[:size] = torch.from_numpy(np.ascontiguousarray(values[:size]))
 
 
-def draw(
-    samples: list[Sample],
-    size: int,
-    length: int,
-    balance: float,
-    generator: np.random.Generator,
-) -> list[Sample]:
-    """A batch's samples, drawn with replacement and cropped.
+def chances(tasks: list[str], balance: float) -> np.ndarray:
+    """The probability of each sample to be drawn (samples,), by the samples' tasks.
 
     `balance` 0 draws every sample alike; 1 draws every task alike, whatever its number of samples.
     """
-    of_task: dict[str, int] = {}
-    for sample in samples:
-        of_task[sample["task"]] = of_task.get(sample["task"], 0) + 1
-    flat, even = 1 / len(samples), 1 / len(of_task)
-    weights = [(1 - balance) * flat + balance * even / of_task[s["task"]] for s in samples]
-    picks = generator.choice(len(samples), size=size, p=np.array(weights) / sum(weights))
-    return [crop(samples[pick], length, generator) for pick in picks]
+    of_task = Counter(tasks)
+    flat, even = 1 / len(tasks), 1 / len(of_task)
+    weights = [(1 - balance) * flat + balance * even / of_task[task] for task in tasks]
+    return np.array(weights) / sum(weights)

@@ -211,7 +211,8 @@ LATE_SOURCES = """
 """
 
 LOSSES = """
-    SELECT phase, step, task, loss FROM losses WHERE checkpoint_id = ? ORDER BY step, task
+    SELECT phase, step, task, loss FROM losses
+    WHERE checkpoint_id = ? AND t_bucket = 'all' ORDER BY step, task
 """
 
 EVALUATIONS = """

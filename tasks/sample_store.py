@@ -152,6 +152,29 @@ class SampleStore:
         """Samples of the split."""
         return len(self.places)
 
+    def column(self, name: str) -> np.ndarray:
+        """A small column of every sample (samples,), in the order of their indices.
+
+        It is 0 in shards from before the column.
+        """
+        parts = [
+            shard.table[name].to_numpy()
+            if name in shard.table.column_names
+            else np.zeros(len(shard.table), int)
+            for shard in self.shards
+        ]
+        return self._of_samples(parts)
+
+    def has(self, array: str) -> np.ndarray:
+        """Which samples have an array of ARRAYS (samples,), bool."""
+        place = ARRAYS.index(array)
+        return self._of_samples([shard.sizes[:, place] >= 0 for shard in self.shards])
+
+    def _of_samples(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        owner, rows = self.places.T
+        taken = [part[rows[owner == number]] for number, part in enumerate(parts)]
+        return np.concatenate(taken) if taken else np.zeros(0)
+
     def __getitem__(self, index: int) -> Sample:
         """One sample; see `read`."""
         return self.read([index])[0]

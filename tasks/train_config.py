@@ -20,7 +20,11 @@ class TrainConfig:
         joint_steps: optimiser steps over sound with video, speech with video and speech only.
         mixture_steps: steps of the fine-tuning that follows, on mixtures and single kinds.
         mixture_share: share of mixtures in a fine-tuning batch.
-        batch_size: clips in a batch.
+        batch_size: clips in a step's batch.
+        accumulate: parts that a batch is computed in, one after the other: the same result within
+            rounding, in less memory.
+        ranks: processes that train together, each on its part of the batch and, where there are
+            GPUs, on one of its own.
         crop_s: longest span of a clip in training.
         learning_rate: of AdamW after warm-up; it falls by a cosine to a tenth at the end of
             joint training, and fine-tuning goes on from a third of it, falling the same way.
@@ -28,6 +32,8 @@ class TrainConfig:
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
         balance: 0 draws clips as they come, 1 draws every kind of data alike; the paper has 0.
+        length_buckets: lengths that a batch may be padded to, evenly spaced up to crop_s: a batch
+            has the shortest that holds its clips. 1 pads all to crop_s.
         times: how a sample's time on the path is drawn; the paper has uniform.
         dropout: `condition` drops each condition of each sample by a draw of its own, `batch` all
             conditions of a whole batch by one draw, as the paper's code does.
@@ -37,10 +43,17 @@ class TrainConfig:
             does not; `preset` takes the preset's own.
         ema: share of the averaged weights that a step keeps, such as 0.999; 0 averages nothing,
             as in the paper, and the last step's weights are the model.
+        init_from: safetensors file whose weights the training begins with, where names and shapes
+            fit: Stable Audio's transformer as diffusers names it, or a checkpoint's own.
+        device: where it trains; `auto` takes a CUDA device where there is one.
+        precision: of the products; weights, their sums and the optimiser stay in float32.
+        compile: whether the model is compiled by torch.compile, once for each length.
         seed: of initial weights, batches, noise and dropout.
         threads: CPU threads; part of the result, because sums depend on their order.
         log_every: steps between two points of the loss curve.
         save_every: steps between two states that a killed training goes on from.
+        sample_every: steps between two samples of audio, made for one training item by its
+            conditions; 0 makes none.
     """
 
     dataset: str = ""
@@ -54,16 +67,37 @@ class TrainConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    ranks: Annotated[int, Field(ge=1)] = 1
+    length_buckets: Annotated[int, Field(ge=1)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 1.0
     times: Literal["uniform", "logit_normal"] = "uniform"
     dropout: Literal["condition", "batch"] = "condition"
     padding: Literal["masked", "signal"] = "masked"
     context_positions: Literal["preset", "on", "off"] = "preset"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_from: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     seed: int = 0
     threads: Annotated[int, Field(ge=1)] = 2
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 100
+    sample_every: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a batch that cannot be shared out evenly."""
+        if self.batch_size % self.parts:
+            raise ValueError(
+                f"train.batch_size={self.batch_size} must be a multiple of train.ranks="
+                f"{self.ranks} times train.accumulate={self.accumulate}"
+            )
+
+    @property
+    def parts(self) -> int:
+        """Parts of a batch, those of all ranks together."""
+        return self.ranks * self.accumulate
 
     @property
     def steps(self) -> int:

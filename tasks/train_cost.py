@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from models.timeline import LATENT_HZ, VISUAL_FPS, count
 from tasks.train_config import TrainConfig
+from tasks.train_device import device_of, name_of
 
 if TYPE_CHECKING:
     import torch
 
-NUMBER_BYTES = 4  # training is in float32
+NUMBER_BYTES = 4  # weights, gradients and moments are in float32
+PRODUCT_BYTES = {"float32": 4, "bfloat16": 2}
 ADAM_MOMENTS = 2
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Side of the square product that is measured: large enough to reach the device's rate."""
@@ -30,10 +32,12 @@ class TrainCost:
         weights_bytes: memory of the model.
         gradients_bytes: memory of the gradients.
         optimiser_bytes: memory of AdamW's two moments.
-        activations_bytes: what the forward pass of a batch keeps for the backward pass.
-        flops_per_step: operations of the matrix products, forward and backward.
+        copies_bytes: the averaged weights, and the weights as rounded for the products.
+        activations_bytes: what the forward pass of a part of the batch keeps for the backward pass.
+        flops_per_step: operations of a rank's matrix products, forward and backward.
         device: what was measured and would train.
-        matmul_flops_per_s: measured rate of one large float32 product on it.
+        precision: of the products.
+        matmul_flops_per_s: measured rate of one large product of that precision on it.
         steps: steps of the training.
     """
 
@@ -45,9 +49,11 @@ class TrainCost:
     weights_bytes: int
     gradients_bytes: int
     optimiser_bytes: int
+    copies_bytes: int
     activations_bytes: int
     flops_per_step: int
     device: str
+    precision: str
     matmul_flops_per_s: float
     steps: int
 
@@ -55,7 +61,7 @@ class TrainCost:
     def memory_bytes(self) -> int:
         """All of the memory that was counted; the framework's own comes on top."""
         kept = self.weights_bytes + self.gradients_bytes + self.optimiser_bytes
-        return kept + self.activations_bytes
+        return kept + self.copies_bytes + self.activations_bytes
 
     @property
     def forecast_step_s(self) -> float:
@@ -69,7 +75,10 @@ class TrainCost:
 
 
 def train_cost(config: TrainConfig) -> TrainCost:
-    """The cost of a training, at the preset's own channels; nothing is trained, no data is read."""
+    """The cost of a training for each rank, at the preset's own channels.
+
+    Nothing is trained, no data is read. Raises ValueError as `device_of`.
+    """
     import torch
 
     from models.footprint import StepShape, activation_numbers, flops_per_step
@@ -81,11 +90,13 @@ def train_cost(config: TrainConfig) -> TrainCost:
         model = VSSFlow(sizes)
     trainable = model.trainable_parameters()
     everything = sum(weight.numel() for weight in model.parameters())
-    shape = StepShape(
-        config.batch_size, count(config.crop_s, LATENT_HZ), count(config.crop_s, VISUAL_FPS)
-    )
+    latents, frames = count(config.crop_s, LATENT_HZ), count(config.crop_s, VISUAL_FPS)
+    whole = StepShape(config.batch_size, latents, frames)
+    part = StepShape(config.batch_size // config.parts, latents, frames)
+    product_bytes = PRODUCT_BYTES[config.precision]
+    rounded = everything * product_bytes if product_bytes < NUMBER_BYTES else 0
     torch.set_num_threads(config.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(config)
     return TrainCost(
         preset=config.preset,
         trainable_parameters=trainable,
@@ -95,20 +106,24 @@ def train_cost(config: TrainConfig) -> TrainCost:
         weights_bytes=NUMBER_BYTES * everything,
         gradients_bytes=NUMBER_BYTES * trainable,
         optimiser_bytes=NUMBER_BYTES * ADAM_MOMENTS * trainable,
-        activations_bytes=NUMBER_BYTES * activation_numbers(sizes, shape),
-        flops_per_step=flops_per_step(sizes, shape),
-        device=_name(device, config.threads),
-        matmul_flops_per_s=matmul_rate(device),
+        copies_bytes=NUMBER_BYTES * everything * bool(config.ema) + rounded,
+        activations_bytes=product_bytes * activation_numbers(sizes, part),
+        flops_per_step=flops_per_step(sizes, whole) // config.ranks,
+        device=name_of(device, config.threads),
+        precision=config.precision,
+        matmul_flops_per_s=matmul_rate(device, config.precision),
         steps=config.steps,
     )
 
 
-def matmul_rate(device: "torch.device", measure_s: float = MEASURE_S) -> float:
-    """Operations a second of the fastest of a few large float32 products on a device."""
+def matmul_rate(
+    device: "torch.device", precision: str = "float32", measure_s: float = MEASURE_S
+) -> float:
+    """Operations a second of the fastest of a few large products on a device."""
     import torch
 
     side = SIDE[device.type]
-    left = torch.randn(side, side, device=device)
+    left = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
     out = torch.empty_like(left)
     fastest_s, until = float("inf"), 0.0
     for turn in range(1000):
@@ -124,11 +139,3 @@ def matmul_rate(device: "torch.device", measure_s: float = MEASURE_S) -> float:
         if ended > until:
             break
     return 2 * side**3 / fastest_s
-
-
-def _name(device: "torch.device", threads: int) -> str:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {threads} threads"

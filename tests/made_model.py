@@ -49,13 +49,21 @@ def codec_ref(workspace: Path) -> str:
     return Blobs(workspace).put_bytes(save(state), ".safetensors")
 
 
-def made_sample(number: int, task: str, split: str, latents: int = 30) -> dict[str, Any]:
+def made_sample(
+    number: int,
+    task: str,
+    split: str,
+    latents: int = 30,
+    visual_dim: int = VISUAL_DIM,
+    lips_dim: int = 0,
+) -> dict[str, Any]:
     """A sample of a dataset shard, whose latents are nearly the same in every sample."""
     rng = np.random.default_rng(number)
     steady = np.linspace(-1, 1, CHANNELS)[None] + 0.05 * rng.normal(size=(latents, CHANNELS))
     seen = task != "tts"
-    visual = rng.normal(size=(latents * 2 // 5, VISUAL_DIM)) if seen else None
+    visual = rng.normal(size=(latents * 2 // 5, visual_dim)) if seen else None
     motion = rng.normal(size=(latents, MOTION_DIM)) if seen else None
+    lips = rng.normal(size=(latents, lips_dim)) if lips_dim and task == "visual_tts" else None
     phonemes = np.zeros(latents, np.int16) if task == "v2s" else rng.integers(1, 9, latents)
     return {
         "item_id": f"{task}-{number:03d}",
@@ -65,17 +73,23 @@ def made_sample(number: int, task: str, split: str, latents: int = 30) -> dict[s
         **_packed("visual", "visual_channels", visual),
         **_packed("motion", "motion_channels", motion),
         **_packed("sync", "sync_channels", None),
-        **_packed("lips", "lips_channels", None),
+        **_packed("lips", "lips_channels", lips),
         "phonemes": phonemes.astype(np.int16).tobytes(),
     }
 
 
-def made_dataset(workspace: Path, per_task: int = 3) -> list[str]:
+def made_dataset(
+    workspace: Path,
+    per_task: int = 3,
+    tasks: tuple[str, ...] = TASKS,
+    visual_dim: int = VISUAL_DIM,
+    lips_dim: int = 0,
+) -> list[str]:
     """The shard references of a dataset with every task in every split."""
     samples = [
-        made_sample(100 * place + number, task, split, 20 + 5 * number)
+        made_sample(100 * place + number, task, split, 20 + 5 * number, visual_dim, lips_dim)
         for place, split in enumerate(("train", "validation", "test"))
-        for task in TASKS
+        for task in tasks
         for number in range(per_task)
     ]
     samples.sort(key=lambda sample: sample["item_id"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.batches import collate, crop, draw
+from tasks.batches import chances, collate, crop, crop_start
 
 
 def sample(latents: int, task: str = "visual_tts", seen: bool = True) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def sample(latents: int, task: str = "visual_tts", seen: bool = True) -> dict[st
 def test_a_crop_keeps_what_is_heard_seen_and_said_at_the_same_time(
     total: int, length: int, seed: int
 ) -> None:
-    cut = crop(sample(total), length, np.random.default_rng(seed))
+    start = crop_start(total, length, np.random.default_rng(seed))
+    cut = crop(sample(total), start, length)
     assert len(cut["latents"]) == min(total, length)
     assert cut["latents"][0] == cut["motion"][0]
     assert cut["phonemes"][0] == round(float(cut["latents"][0, 0]) * 25)
@@ -36,18 +37,17 @@ def test_a_crop_keeps_what_is_heard_seen_and_said_at_the_same_time(
         assert cut["visual"][0, 0] == pytest.approx(cut["latents"][0, 0], abs=1e-5)
 
 
-def test_a_crop_without_a_generator_begins_at_the_start_and_changes_nothing_else() -> None:
+def test_a_crop_changes_nothing_else_and_one_that_holds_all_is_the_sample() -> None:
     whole = sample(100)
-    cut = crop(whole, 50, None)
+    cut = crop(whole, 0, 50)
     assert cut["latents"][0] == 0
     assert len(whole["latents"]) == 100
-    assert crop(whole, 100, None) is whole
+    assert crop(whole, 0, 100) is whole
 
 
 def test_every_start_of_a_crop_is_drawn() -> None:
     generator = np.random.default_rng(0)
-    starts = {float(crop(sample(70), 50, generator)["latents"][0, 0]) for _ in range(200)}
-    assert sorted(starts) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+    assert {crop_start(70, 50, generator) for _ in range(200)} == {0, 5, 10, 15, 20}
 
 
 def test_padding_is_masked_and_what_is_missing_is_flagged() -> None:
@@ -75,20 +75,15 @@ def test_a_sample_is_the_same_whatever_stands_beside_it() -> None:
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 0.1), (1.0, 0.5), (0.5, 0.3)])
 def test_balance_draws_clips_or_tasks_alike(balance: float, share: float) -> None:
-    samples = [sample(5, "v2s")] + [sample(5, "tts") for _ in range(9)]
-    drawn = draw(samples, 4000, 5, balance, np.random.default_rng(0))
-    found = sum(s["task"] == "v2s" for s in drawn) / len(drawn)
-    assert found == pytest.approx(share, abs=0.03)
-
-
-def test_an_empty_draw_is_empty() -> None:
-    assert draw([sample(5)], 0, 5, 1.0, np.random.default_rng(0)) == []
+    drawn = chances(["v2s"] + 9 * ["tts"], balance)
+    assert drawn[0] == pytest.approx(share)
+    assert drawn[1:] == pytest.approx(np.full(9, (1 - share) / 9))
 
 
 def test_lips_and_sync_are_batched_where_a_sample_has_them_and_cropped_with_its_latents() -> None:
     steps = np.arange(60, dtype=np.float32)[:, None]
     told = sample(60) | {"lips": steps}
-    part = crop(told, 20, np.random.default_rng(3))
+    part = crop(told, 15, 20)
     assert part["lips"].shape == (20, 1)
     conditions = collate([part, sample(20)], 25, 1, 1).conditions
     assert conditions.present("lips").tolist() == [True, False]

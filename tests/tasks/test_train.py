@@ -15,10 +15,11 @@ from models.presets import PRESETS
 from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from tasks.batches import Batch
-from tasks.snapshot import read_samples
-from tasks.train import Trainer, train_dataset
+from tasks.train import train_dataset
 from tasks.train_config import Preset, TrainConfig
-from tests.made_model import codec_ref, made_dataset, tiny_sizes
+from tasks.trainer import Trainer
+from tasks.training_data import TrainingData
+from tests.made_model import VISUAL_DIM, codec_ref, made_dataset, tiny_sizes
 
 CONFIG = TrainConfig(
     joint_steps=8,
@@ -61,6 +62,10 @@ def train(out: ShardTarget, config: TrainConfig = CONFIG) -> dict[str, Any]:
     rows = train_dataset(made_item(out), out, config)
     (row,) = rows["checkpoints"]
     return row | {"curve": rows["losses"]}
+
+
+def data(out: ShardTarget, config: TrainConfig = CONFIG, **made: Any) -> TrainingData:
+    return TrainingData(out.workspace, made_dataset(Path(out.workspace), **made), config)
 
 
 def weights(out: ShardTarget, row: dict[str, Any]) -> bytes:
@@ -115,7 +120,7 @@ def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
     steps = []
     one_step = Trainer.train_step
 
-    def counted(self: Trainer) -> float:
+    def counted(self: Trainer) -> torch.Tensor:
         steps.append(self.step)
         return one_step(self)
 
@@ -126,16 +131,16 @@ def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
 
 def test_a_model_takes_features_as_wide_as_they_are(tmp_path: Path) -> None:
     out = target(tmp_path, "wide")
-    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
-    for sample in samples:
-        if sample["visual"] is not None:
-            sample["visual"] = np.tile(sample["visual"], (1, 2))
-            sample["lips"] = np.tile(sample["motion"], (1, 3))
-    trainer = Trainer(CONFIG, samples)
+    made = data(out, visual_dim=2 * VISUAL_DIM, lips_dim=9)
+    trainer = Trainer(made)
     sizes = trainer.model.config
     assert sizes.visual_dim == 2 * tiny_sizes().visual_dim
-    assert (sizes.sync_dim, sizes.lips_dim) == (0, 3 * sizes.motion_dim)
-    assert np.isfinite(trainer.train_step())
+    assert (sizes.sync_dim, sizes.lips_dim) == (0, 9)
+    step = next(step for step in range(20) if "visual_tts" in made.plan(step).tasks)
+    assert made.plan(step).given == ("visual", "motion", "phonemes", "lips")
+    lips = trainer.batch(step).conditions.lips
+    assert lips is not None and lips.shape[-1] == 9
+    assert trainer.train_step().isfinite()
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
@@ -149,13 +154,12 @@ def test_a_state_of_another_size_is_not_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = target(tmp_path, "a")
-    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
-    trainer = Trainer(CONFIG, samples)
+    trainer = Trainer(data(out))
     trainer.train_step()
     trainer.save(tmp_path / "state.pt")
     wider = tiny_sizes()
     monkeypatch.setitem(PRESETS, "tiny", lambda: type(wider)(**{**_fields(wider), "layers": 3}))
-    other = Trainer(CONFIG, samples)
+    other = Trainer(data(out))
     other.resume(tmp_path / "state.pt")
     assert other.step == 0
 
@@ -171,9 +175,8 @@ def test_a_pickle_in_place_of_a_state_is_refused_and_not_run(tmp_path: Path) -> 
 
     (tmp_path / "state.pt").write_bytes(pickle.dumps(Bomb(), protocol=2))
     out = target(tmp_path, "a")
-    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
     with pytest.raises(pickle.UnpicklingError):
-        Trainer(CONFIG, samples).resume(tmp_path / "state.pt")
+        Trainer(data(out)).resume(tmp_path / "state.pt")
     assert not (tmp_path / "ran").exists()
 
 
@@ -185,8 +188,8 @@ def samples_of(batch: Batch) -> list[torch.Tensor]:
 
 def test_the_batch_of_a_step_does_not_depend_on_the_steps_before(tmp_path: Path) -> None:
     out = target(tmp_path, "a")
-    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
-    fresh, worked = Trainer(CONFIG, samples), Trainer(CONFIG, samples)
+    made = data(out)
+    fresh, worked = Trainer(made), Trainer(made)
     for _ in range(3):
         worked.train_step()
     np.random.seed(7)
@@ -200,12 +203,11 @@ def test_the_batch_of_a_step_does_not_depend_on_the_steps_before(tmp_path: Path)
 
 def test_mixtures_come_in_the_second_phase_with_their_share(tmp_path: Path) -> None:
     out = target(tmp_path, "a")
-    samples = read_samples(out.workspace, made_dataset(Path(out.workspace)), "train")
-    trainer = Trainer(CONFIG, samples)
+    trainer = Trainer(data(out))
     for step in range(CONFIG.steps):
         mixtures = trainer.batch(step).tasks.count("mixture")
         assert mixtures == (0 if CONFIG.phase(step) == "joint" else 2)
-    without = Trainer(CONFIG, [s for s in samples if s["task"] != "mixture"])
+    without = Trainer(data(target(tmp_path, "b"), tasks=("v2s", "tts")))
     assert "mixture" not in without.batch(CONFIG.steps - 1).tasks
 
 
@@ -216,7 +218,7 @@ def test_the_loss_falls_on_made_data_and_the_curve_tells_it(tmp_path: Path) -> N
     row = train(target(tmp_path, "a"), config)
     assert row["last_loss"] < 0.7 * row["first_loss"]
     curve = row["curve"]
-    whole = [point for point in curve if point["task"] == "all"]
+    whole = [point for point in curve if (point["task"], point["t_bucket"]) == ("all", "all")]
     assert [point["step"] for point in whole] == list(range(10, 81, 10))
     assert [point["phase"] for point in whole] == ["joint"] * 6 + ["mixtures"] * 2
     assert {p["task"] for p in curve if p["phase"] == "joint"} == {
@@ -225,7 +227,7 @@ def test_the_loss_falls_on_made_data_and_the_curve_tells_it(tmp_path: Path) -> N
         "visual_tts",
         "tts",
     }
-    keys = [(point["step"], point["task"]) for point in curve]
+    keys = [(point["step"], point["task"], point["t_bucket"]) for point in curve]
     assert len(set(keys)) == len(keys)
 
 

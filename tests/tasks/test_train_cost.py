@@ -1,5 +1,6 @@
 """What a training would cost, without training."""
 
+import dataclasses
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from tasks.train_cost import matmul_rate, train_cost
 
 @pytest.fixture(autouse=True)
 def one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "matmul_rate", lambda device: 1e12)
+    monkeypatch.setattr(costs, "matmul_rate", lambda device, precision: 1e12)
 
 
 def test_memory_is_four_bytes_a_weight_a_gradient_and_each_of_two_moments() -> None:
@@ -33,6 +34,19 @@ def test_a_batch_twice_as_large_keeps_twice_as_much_and_needs_about_twice_the_op
     assert two.activations_bytes == 2 * one.activations_bytes
     assert 1.9 < two.flops_per_step / one.flops_per_step <= 2
     assert two.weights_bytes == one.weights_bytes
+
+
+def test_bfloat16_halves_what_is_kept_and_accumulating_divides_it() -> None:
+    plain = TrainConfig(preset="vssflow_m", batch_size=8, threads=1)
+    whole, rounded, parts = (
+        train_cost(dataclasses.replace(plain, **changes))
+        for changes in ({}, {"precision": "bfloat16"}, {"accumulate": 4, "ema": 0.99})
+    )
+    assert rounded.activations_bytes == whole.activations_bytes / 2
+    assert rounded.copies_bytes == whole.weights_bytes / 2
+    assert parts.activations_bytes == whole.activations_bytes / 4
+    assert parts.copies_bytes == whole.weights_bytes and whole.copies_bytes == 0
+    assert parts.flops_per_step == whole.flops_per_step
 
 
 def test_the_forecast_is_the_operations_at_the_measured_rate() -> None:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 import models.flow
 from models.flow import PAPER_DROPOUT
 from models.presets import PRESETS
-from tasks.snapshot import read_samples
-from tasks.train import Trainer
 from tasks.train_config import TrainConfig
+from tasks.trainer import Trainer
+from tasks.training_data import TrainingData
 from tests.made_model import made_dataset, tiny_sizes
 from tests.tasks.test_train import killed_at, target, train, weights
 
@@ -26,23 +26,30 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trainer(tmp_path: Path, **changes: Any) -> Trainer:
-    samples = read_samples(str(tmp_path), made_dataset(tmp_path), "train")
-    return Trainer(TrainConfig(**SHORT, threads=1, **changes), samples)
+    settings: dict[str, Any] = SHORT | {"threads": 1} | changes
+    config = TrainConfig(**settings)
+    return Trainer(TrainingData(tmp_path, made_dataset(tmp_path), config))
 
 
 def test_the_papers_dropout_times_and_padding_reach_the_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
-    whole = models.flow.flow_loss
+    draw, loss = models.flow.draw_flow, models.flow.drawn_loss
 
-    def noted(*arguments: Any, **named: Any) -> Any:
+    def drawn(*arguments: Any, **named: Any) -> Any:
         asked.append(named)
-        return whole(*arguments, **named)
+        return draw(*arguments, **named)
 
-    monkeypatch.setattr(models.flow, "flow_loss", noted)
-    trainer(tmp_path).train_step()
-    trainer(tmp_path, dropout="batch", times="logit_normal", padding="signal").train_step()
+    def computed(*arguments: Any, **named: Any) -> Any:
+        asked[-1] = named | asked[-1]
+        return loss(*arguments, **named)
+
+    monkeypatch.setattr(models.flow, "draw_flow", drawn)
+    monkeypatch.setattr(models.flow, "drawn_loss", computed)
+    one: dict[str, Any] = {"joint_steps": 1}  # nothing is drawn ahead
+    trainer(tmp_path, **one).train_step()
+    trainer(tmp_path, dropout="batch", times="logit_normal", padding="signal", **one).train_step()
     ours, other = asked
     assert (ours["dropout"], ours["times"], ours["padding"]) == (None, "uniform", "masked")
     assert (other["dropout"], other["times"]) == (PAPER_DROPOUT, "logit_normal")
@@ -91,3 +98,67 @@ def test_a_preset_that_knows_no_motion_trains_on_data_that_has_it(
     monkeypatch.setitem(PRESETS, "tiny", lambda: sizes)
     made = trainer(tmp_path)
     assert all(made.train_step() > 0 for _ in range(3))
+
+
+def curve_of(made: Trainer, steps: int = 3) -> list[float]:
+    return [float(made.train_step()) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("padding", ["masked", "signal"])
+def test_a_batch_in_parts_trains_as_the_whole_batch_within_rounding(
+    tmp_path: Path, padding: str
+) -> None:
+    plain: dict[str, Any] = {"batch_size": 6, "padding": padding, "clip_norm": 1e9}
+    whole, parts = trainer(tmp_path, **plain), trainer(tmp_path, accumulate=3, **plain)
+    assert len(parts.input(0).parts) == 3
+    assert curve_of(parts) == pytest.approx(curve_of(whole), rel=1e-5)
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"batch_size=8 must be a multiple of .*accumulate=3"):
+        TrainConfig(batch_size=8, accumulate=3)
+
+
+def test_in_bfloat16_products_are_rounded_and_weights_and_their_sums_are_not(
+    tmp_path: Path,
+) -> None:
+    exact, rounded = trainer(tmp_path), trainer(tmp_path, precision="bfloat16")
+    kinds: list[torch.dtype] = []
+    rounded.model.project_in.register_forward_hook(lambda *given: kinds.append(given[2].dtype))
+    expected, found = curve_of(exact), curve_of(rounded)
+    assert set(kinds) == {torch.bfloat16}
+    assert found != expected and found == pytest.approx(expected, rel=0.02)
+    held = [
+        *rounded.model.parameters(),
+        *(v for s in rounded.optimiser.state.values() for v in s.values()),
+    ]
+    assert {value.dtype for value in held} == {torch.float32}
+
+
+def test_a_compiled_model_trains_as_a_plain_one_and_is_compiled_once_for_each_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    counter, plain = CompileCounter(), torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **given: plain(self, backend=counter, **given)
+    )
+    short: dict[str, Any] = {"joint_steps": 12, "batch_size": 1, "crop_s": 1.2, "length_buckets": 3}
+    made, expected = trainer(tmp_path, compile=True, **short), trainer(tmp_path, **short)
+    lengths = {made.data.plan(step).length for step in range(12)}
+    assert lengths == {20, 30}
+    assert curve_of(made, 12) == pytest.approx(curve_of(expected, 12), rel=1e-5)
+    assert counter.frame_count == len(lengths)
+    assert "project_in.weight" in made.model.state_dict()
+
+
+def test_a_device_that_is_not_there_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert trainer(tmp_path).device == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"set train.device: cpu"):
+        trainer(tmp_path, device="cuda")

@@ -1,0 +1,256 @@
+"""A model in training: its weights, its optimiser, its loss curve, and the state to go on from."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tasks.batches import Batch
+from tasks.loss_curve import LossCurve, Point
+from tasks.train_device import device_of
+from tasks.training_data import Ahead, Plan, TrainingData
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.flow import FlowDraws, FlowLoss
+    from models.sizes import VSSFlowConfig
+    from models.transformer import VSSFlow
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Which of the processes that train together this one is; alone by default."""
+
+    number: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepInput:
+    """What a rank computes in a step: parts of the batch with what chance decides about each.
+
+    `valid` counts the latents of the whole batch, that all ranks' losses are a mean of.
+    """
+
+    parts: tuple[tuple[Batch, "FlowDraws"], ...]
+    valid: int
+
+
+class Trainer:
+    """A model in training: its weights, its optimiser and its loss curve.
+
+    Every step draws its batch and its noise from generators that are keyed by the seed and the
+    step, so that a training that goes on from a saved state is the one that was never stopped.
+    Draws are made on the CPU for the whole batch: parts and ranks compute the same step.
+    """
+
+    def __init__(self, data: TrainingData, rank: Rank | None = None) -> None:
+        """Makes the initial model; with more ranks than one their group must have been joined."""
+        import torch
+        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+        from models.transformer import seeded
+
+        self.data, self.config, self.rank = data, data.config, rank or Rank()
+        config = self.config
+        self.device = device_of(config, self.rank.number)
+        self.model: VSSFlow = seeded(sizes_of(data), config.seed).to(self.device)
+        self.average: AveragedModel | None = None
+        if config.ema and not self.rank.number:
+            self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.95),
+            weight_decay=config.weight_decay,
+            # On the CPU the plain one: its sums are those of the models that were trained before.
+            fused=self.device.type == "cuda" or None,
+        )
+        if config.compile:
+            self.model.compile(dynamic=False)
+        self.net: nn.Module = self.model
+        if self.rank.count > 1:
+            self.net = torch.nn.parallel.DistributedDataParallel(
+                self.model,
+                # A batch may lack a condition, whose weights then have no gradient.
+                find_unused_parameters=True,
+                broadcast_buffers=False,
+            )
+        self.step = 0
+        self.losses = LossCurve(config)
+        self._ahead = Ahead(self.input, config.steps)
+
+    @property
+    def curve(self) -> list[Point]:
+        """The points of the loss curve so far."""
+        return self.losses.points
+
+    def batch(self, step: int) -> Batch:
+        """The whole batch of a step; the same for the same step, whatever came before."""
+        return self.data.read(self.data.plan(step), self.model.config)
+
+    def input(self, step: int) -> StepInput:
+        """What this rank computes in a step, on its device."""
+        config, plan = self.config, self.data.plan(step)
+        draws = self._draws(plan, step)
+        size = config.batch_size // config.parts
+        first = self.rank.number * config.accumulate
+        rows = [slice(n * size, (n + 1) * size) for n in range(first, first + config.accumulate)]
+        whole = len(plan.picks) * plan.length
+        return StepInput(
+            tuple(self._part(plan, draws, part) for part in rows),
+            whole if config.padding == "signal" else sum(plan.sizes),
+        )
+
+    def _draws(self, plan: Plan, step: int) -> "FlowDraws":
+        import torch
+
+        from models.flow import PAPER_DROPOUT, draw_flow
+
+        return draw_flow(
+            (len(plan.picks), plan.length, self.data.channels),
+            plan.given,
+            generator=torch.Generator().manual_seed((self.config.seed << 32) + step),
+            dropout=PAPER_DROPOUT if self.config.dropout == "batch" else None,
+            times=self.config.times,
+        )
+
+    def _part(self, plan: Plan, draws: "FlowDraws", rows: slice) -> tuple[Batch, "FlowDraws"]:
+        batch = self.data.read(plan, self.model.config, rows)
+        return batch.to(self.device), draws.part(rows).to(self.device)
+
+    def train_step(self) -> "Tensor":
+        """Takes one optimiser step and returns this rank's share of its loss, on the device."""
+        import torch
+
+        config, ranks = self.config, self.rank.count
+        given = self._ahead.get(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses, each = [], []
+        for number, (batch, draws) in enumerate(given.parts, 1):
+            with self._gradients_meet(number == len(given.parts)):
+                found = self._loss(self.net, batch, draws, given.valid)
+                # The ranks' gradients are averaged, and the shares of a loss add up.
+                (found.loss * ranks).backward()
+            losses.append(found.loss.detach())
+            each.append(found.per_sample.detach())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        plan = self.data.plan(self.step)
+        t = torch.cat([draws.t for _, draws in given.parts])
+        self.step += 1
+        self.losses.add(self.step, plan.tasks, self._gathered(t), self._gathered(torch.cat(each)))
+        return torch.stack(losses).sum()
+
+    def backward(self, clips: int) -> None:
+        """Computes the gradients of a part with so many clips of the next step, and drops them."""
+        plan = self.data.plan(self.step)
+        batch, draws = self._part(plan, self._draws(plan, self.step), slice(0, clips))
+        self._loss(self.model, batch, draws, None).loss.backward()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _loss(
+        self, net: "nn.Module", batch: Batch, draws: "FlowDraws", valid: int | None
+    ) -> "FlowLoss":
+        import torch
+
+        from models.flow import drawn_loss
+
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
+        ):
+            return drawn_loss(
+                net,
+                batch.latents,
+                batch.conditions,
+                draws,
+                padding=self.config.padding,
+                valid=valid,
+            )
+
+    @contextlib.contextmanager
+    def _gradients_meet(self, now: bool) -> Iterator[None]:
+        """Where ranks train together, gradients are exchanged after the last part alone."""
+        from torch.nn.parallel import DistributedDataParallel
+
+        waits = isinstance(self.net, DistributedDataParallel) and not now
+        with cast(Any, self.net).no_sync() if waits else contextlib.nullcontext():
+            yield
+
+    def _gathered(self, own: "Tensor") -> "Tensor":
+        """The numbers of all ranks' samples in the order of the batch."""
+        import torch
+
+        if self.rank.count == 1:
+            return own
+        found = [torch.empty_like(own) for _ in range(self.rank.count)]
+        torch.distributed.all_gather(found, own)
+        return torch.cat(found)
+
+    @property
+    def trained(self) -> "VSSFlow":
+        """The model that training gives: the averaged one where weights are averaged."""
+        return self.model if self.average is None else cast("VSSFlow", self.average.module)
+
+    def close(self) -> None:
+        """Ends the thread that reads ahead."""
+        self._ahead.close()
+
+    def save(self, path: Path) -> None:
+        """Writes the state to go on from; whole or not at all."""
+        import torch
+
+        state = {
+            "sizes": dataclasses.asdict(self.model.config),
+            "step": self.step,
+            "losses": self.losses.state(),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a saved state; without one of this model's sizes, from the beginning."""
+        import torch
+
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        if state.get("sizes") != dataclasses.asdict(self.model.config) or "losses" not in state:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.step = state["step"]
+        self.losses.restore(state["losses"])
+
+
+def sizes_of(data: TrainingData) -> "VSSFlowConfig":
+    """The sizes of a preset's model that fits a dataset's features."""
+    from models.presets import PRESETS
+
+    config = data.config
+    sizes = dataclasses.replace(PRESETS[config.preset](), audio_channels=data.channels)
+    # Features are as wide as they are in the data; without any the preset's size holds.
+    widths = {f"{name}_dim": width for name, width in data.widths.items() if width}
+    sizes = dataclasses.replace(sizes, **widths)
+    if config.context_positions != "preset":
+        on = config.context_positions == "on"
+        sizes = dataclasses.replace(sizes, context_positions=on)
+    return sizes

@@ -1,0 +1,186 @@
+"""What a training reads: the batch of every step, planned by its number, read as far as needed.
+
+A step's plan follows from the seed and the step alone and reads no sample, so a killed training
+goes on with the batches that it would have had, and of several processes that train together each
+reads its own part.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from models.timeline import LATENT_HZ, count
+from storage.features import DTYPE
+from tasks.batches import FEATURES, Batch, Sample, chances, collate, crop, crop_start
+from tasks.sample_store import SampleError, SampleStore
+from tasks.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from models.sizes import VSSFlowConfig
+
+T = TypeVar("T")
+ALWAYS = ("visual", "motion", "phonemes")
+"""Conditions that every batch has a tensor for."""
+
+
+class NoTrainingClip(ValueError):
+    """A dataset whose training split cannot train a model."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The batch of a step before anything of it is read.
+
+    Attributes:
+        picks: index of each sample in the store.
+        starts: where its crop begins.
+        sizes: its latents that the crop holds.
+        tasks: its task.
+        length: latents that all are padded to.
+        given: conditions that any of the samples can have.
+    """
+
+    picks: list[int]
+    starts: list[int]
+    sizes: list[int]
+    tasks: tuple[str, ...]
+    length: int
+    given: tuple[str, ...]
+
+
+class TrainingData:
+    """The training split of a dataset, its batches planned by step and read from the shards.
+
+    In memory are the index and the small columns; every sample's bytes are checked against the
+    hash that was frozen with them when they are read.
+    """
+
+    def __init__(
+        self, workspace_root: str | Path, shard_refs: list[str], config: TrainConfig
+    ) -> None:
+        """Builds the index; raises NoTrainingClip where the split holds none, and as `SampleStore`.
+
+        Mixtures alone do not count: training begins with single clips.
+        """
+        self.config = config
+        self.store = SampleStore(workspace_root, shard_refs, "train", check_hashes=True)
+        store = self.store
+        self.tasks = [str(task) for task in store.column("task")] if len(store) else []
+        self.single = [n for n, task in enumerate(self.tasks) if task != "mixture"]
+        self.mixed = [n for n, task in enumerate(self.tasks) if task == "mixture"]
+        if not self.single:
+            raise NoTrainingClip(
+                "the training split holds no clip; lower split.test or add sources"
+            )
+        channels = store.column("latent_channels").astype(int)
+        values = store.column("latents_bytes").astype(int) // np.dtype(DTYPE).itemsize
+        self.latents = values // channels
+        self.channels = int(channels[self.single[0]])
+        # Features are as wide as their extractor makes them.
+        self.widths = {
+            name: int(store.column(f"{name}_channels").max()) for name in ("visual", *FEATURES)
+        }
+        self._pools = [
+            (pool, chances([self.tasks[index] for index in pool], balance) if pool else None)
+            for pool, balance in ((self.single, config.balance), (self.mixed, 0.0))
+        ]
+        # Whether any sample has them decides what is drawn, so it is known before one is read.
+        self._features = {name: store.has(name) for name in FEATURES}
+
+    def plan(self, step: int) -> Plan:
+        """The batch of a step; the same for the same step, whatever came before."""
+        config = self.config
+        generator = np.random.Generator(np.random.Philox(key=[config.seed, step]))
+        crop_length = count(config.crop_s, LATENT_HZ)
+        mixtures = 0
+        if config.phase(step) == "mixtures" and self.mixed:
+            mixtures = round(config.batch_size * config.mixture_share)
+        picks: list[int] = []
+        starts: list[int] = []
+        for (pool, chance), size in zip(
+            self._pools, (config.batch_size - mixtures, mixtures), strict=True
+        ):
+            if not size:
+                continue
+            drawn = generator.choice(len(pool), size=size, p=chance)
+            picks += [pool[place] for place in drawn]
+            starts += [
+                crop_start(int(self.latents[pool[place]]), crop_length, generator)
+                for place in drawn
+            ]
+        sizes = [min(int(self.latents[pick]), crop_length) for pick in picks]
+        return Plan(
+            picks=picks,
+            starts=starts,
+            sizes=sizes,
+            tasks=tuple(self.tasks[pick] for pick in picks),
+            length=bucket(max(sizes), crop_length, config.length_buckets),
+            given=(*ALWAYS, *(name for name, has in self._features.items() if has[picks].any())),
+        )
+
+    def read(self, plan: Plan, sizes: "VSSFlowConfig", rows: slice = slice(None)) -> Batch:
+        """Some rows of a planned batch, read from the shards; all of them by default.
+
+        Raises SampleError, naming shard and item, for bytes that are not those that were frozen
+        and for latents that are not finite numbers; nothing takes their place.
+        """
+        samples = self.store.read(plan.picks[rows])
+        for index, sample in zip(plan.picks[rows], samples, strict=True):
+            self._check(index, sample)
+        cut = [
+            crop(sample, start, size)
+            for sample, start, size in zip(
+                samples, plan.starts[rows], plan.sizes[rows], strict=True
+            )
+        ]
+        return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
+
+    def _check(self, index: int, sample: Sample) -> None:
+        for name in ("latents", "visual", "motion", *FEATURES):
+            values = sample.get(name)
+            if values is not None and not np.isfinite(values).all():
+                shard = self.store.shards[self.store.places[index][0]]
+                raise SampleError(
+                    f"shard {shard.ref}, item {sample['item_id']}: its {name} hold a number that "
+                    "is not finite; redo the stage that made them and build the dataset again"
+                )
+
+
+def bucket(longest: int, crop_length: int, buckets: int) -> int:
+    """The shortest of a few lengths that holds `longest`; the longest of them is the crop's.
+
+    Lengths are `buckets` even steps of the crop, each rounded up to the next 0.2 s.
+    """
+    meet = LATENT_HZ // 5
+    for number in range(1, buckets):
+        length = -(-crop_length * number // (buckets * meet)) * meet
+        if longest <= length < crop_length:
+            return length
+    return crop_length
+
+
+class Ahead(Generic[T]):
+    """What is made of each step, by a thread that begins before it is asked for."""
+
+    def __init__(self, make: Callable[[int], T], end: int, steps: int = 2) -> None:
+        """Makes nothing yet; never makes step `end` or later, or more than `steps` ahead."""
+        self._make, self._end, self._steps = make, end, steps
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="training-data")
+        self._made: dict[int, Future[T]] = {}
+
+    def get(self, step: int) -> T:
+        """What `make` returns for a step, or raises; the next steps are begun."""
+        wanted = range(step, max(step + 1, min(self._end, step + 1 + self._steps)))
+        made = {s: self._made[s] for s in wanted if s in self._made}
+        made |= {s: self._pool.submit(self._make, s) for s in wanted if s not in made}
+        self._made = made
+        return made[step].result()
+
+    def close(self) -> None:
+        """Lets go of what was made and ends the thread."""
+        self._made = {}
+        self._pool.shutdown(wait=True, cancel_futures=True)
