@@ -1,9 +1,7 @@
 """Train the transformer on a frozen dataset: jointly on three kinds of data, then on mixtures."""
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from tasks.checkpoint import require_table, save_checkpoint
 from tasks.encode import load_codec
 from tasks.train_config import TrainConfig
 from tasks.train_memory import guarded_step
+from tasks.train_ranks import trainer_of
 from tasks.trainer import Trainer
 from tasks.training_data import NoTrainingClip, TrainingData
 
@@ -39,28 +38,21 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     key = f"{item['_fingerprint'][:16]}-{item['_input_hash'][:16]}"
     saved = workspace.path(f"scratch/training/{key}.pt")
     saved.parent.mkdir(exist_ok=True)
-    trainer = Trainer(data)
-    with contextlib.closing(trainer):
-        trainer.resume(saved)
-        run_steps(trainer, saved, out.report)
+    with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
+        run_steps(trainer, saved, out)
     rows = _finish(trainer, item, out, time.perf_counter() - started)
     saved.unlink(missing_ok=True)
     return rows
 
 
-def run_steps(
-    trainer: Trainer, saved: Path, report: Callable[[float, float, str], None] | None = None
-) -> None:
-    """Takes the steps that are left; who reports saves, the other ranks only keep step."""
+def run_steps(trainer: Trainer, saved: Path, out: ShardTarget) -> None:
+    """Takes the steps that are left, reports them and saves states on the way."""
     config, smooth = trainer.config, None
     while trainer.step < config.steps:
-        share = guarded_step(trainer)
-        if report is None:
-            continue
-        loss = float(share)
+        loss = float(guarded_step(trainer))
         smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
         note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
-        report(trainer.step, config.steps, note)
+        out.report(trainer.step, config.steps, note)
         if trainer.step % config.save_every == 0 and trainer.step < config.steps:
             trainer.save(saved)
 

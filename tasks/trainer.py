@@ -48,8 +48,16 @@ class Trainer:
     Draws are made on the CPU for the whole batch: parts and ranks compute the same step.
     """
 
-    def __init__(self, data: TrainingData, rank: Rank | None = None) -> None:
-        """Makes the initial model; with more ranks than one their group must have been joined."""
+    def __init__(
+        self,
+        data: TrainingData,
+        rank: Rank | None = None,
+        sizes: "VSSFlowConfig | None" = None,
+    ) -> None:
+        """Makes the initial model, of the preset's sizes where none are given.
+
+        With more ranks than one their group must have been joined.
+        """
         import torch
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -58,7 +66,7 @@ class Trainer:
         self.data, self.config, self.rank = data, data.config, rank or Rank()
         config = self.config
         self.device = device_of(config, self.rank.number)
-        self.model: VSSFlow = seeded(sizes_of(data), config.seed).to(self.device)
+        self.model: VSSFlow = seeded(sizes or sizes_of(data), config.seed).to(self.device)
         self.average: AveragedModel | None = None
         if config.ema and not self.rank.number:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))

@@ -1,0 +1,127 @@
+"""Two processes that train together train as one, and end in the same weights after a kill."""
+
+import dataclasses
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.presets import PRESETS
+from storage.stage import ShardTarget
+from tasks.train_config import TrainConfig
+from tasks.train_ranks import RankFailed
+from tests.made_model import tiny_sizes
+from tests.tasks.test_train import target, train, weights
+
+ALONE = TrainConfig(
+    joint_steps=4,
+    mixture_steps=2,
+    batch_size=8,
+    crop_s=0.8,
+    threads=1,
+    log_every=2,
+    save_every=2,
+    ema=0.5,
+    accumulate=2,
+    device="cpu",
+)
+TOGETHER = dataclasses.replace(ALONE, ranks=2)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", tiny_sizes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShardTarget, dict[str, Any]]:
+    """A training by two ranks that nothing disturbed."""
+    out = target(tmp_path_factory.mktemp("ranks"), "undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", tiny_sizes)
+        return out, train(out, TOGETHER)
+
+
+def test_two_ranks_train_as_one_process_with_the_same_batch(
+    undisturbed: tuple[ShardTarget, dict[str, Any]], tmp_path: Path
+) -> None:
+    together, found = undisturbed
+    alone = target(tmp_path, "alone")
+    expected = train(alone, ALONE)
+    places = [(p["step"], p["task"], p["t_bucket"]) for p in found["curve"]]
+    assert places == [(p["step"], p["task"], p["t_bucket"]) for p in expected["curve"]]
+    losses = [point["loss"] for point in found["curve"]]
+    assert losses == pytest.approx([point["loss"] for point in expected["curve"]], rel=1e-3)
+    one, other = (
+        load_file(Path(out.workspace) / row["ref"] / "model.safetensors")
+        for out, row in ((alone, expected), (together, found))
+    )
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_rank_that_is_killed_ends_the_training_which_then_goes_on_to_the_same_weights(
+    undisturbed: tuple[ShardTarget, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected_out, expected = undisturbed
+    out = target(tmp_path, "killed")
+
+    def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
+        if done == 3:
+            (rank,) = multiprocessing.active_children()
+            os.kill(rank.pid or 0, signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardTarget, "report", report)
+        with pytest.raises(RankFailed, match=r"rank 1 ended with code -9"):
+            train(out, TOGETHER)
+    assert multiprocessing.active_children() == []
+    found = train(out, TOGETHER)
+    assert weights(out, found) == weights(expected_out, expected)
+    assert found["curve"] == expected["curve"]
+
+
+def train_and_die(workspace: str, config: TrainConfig, step: int, in_save: bool) -> None:
+    """Trains in a process of its own and kills it: after a step, or while its state is written."""
+    PRESETS["tiny"] = tiny_sizes
+    torch.set_num_threads(1)
+    writing = os.fsync
+
+    def killed(_file: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
+        if done == step and not in_save:
+            killed(None)
+        os.fsync = killed if done == step else writing
+
+    ShardTarget.report = report  # type: ignore[method-assign]
+    train(ShardTarget(workspace, f"{workspace}/out"), config)
+
+
+def test_a_training_that_was_killed_in_a_save_and_at_a_drawn_step_ends_in_the_same_weights_and_losses(
+    tmp_path: Path,
+) -> None:
+    kills = [(2, True), (random.randint(3, ALONE.steps - 1), False)]
+    undisturbed = target(tmp_path, "undisturbed")
+    expected = train(undisturbed, ALONE)
+    out = target(tmp_path, "killed")
+    context = multiprocessing.get_context("forkserver")
+    for step, in_save in kills:
+        process = context.Process(
+            target=train_and_die, args=(out.workspace, ALONE, step, in_save), daemon=True
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"not killed at {step}"
+    found = train(out, ALONE)
+    assert weights(out, found) == weights(undisturbed, expected)
+    assert found["curve"] == expected["curve"]
