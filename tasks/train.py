@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.ids import canonical_json
 from storage.rejects import Rejected
@@ -14,8 +14,12 @@ from tasks.encode import load_codec
 from tasks.train_config import TrainConfig
 from tasks.train_memory import guarded_step
 from tasks.train_ranks import trainer_of
+from tasks.train_watch import TrainingWatch, watched
 from tasks.trainer import Trainer
 from tasks.training_data import NoTrainingClip, TrainingData
+
+if TYPE_CHECKING:
+    from models.codec import Codec
 
 
 def train_shard(shard: ShardRef, out: ShardTarget, config: TrainConfig) -> ShardResult:
@@ -38,28 +42,35 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     key = f"{item['_fingerprint'][:16]}-{item['_input_hash'][:16]}"
     saved = workspace.path(f"scratch/training/{key}.pt")
     saved.parent.mkdir(exist_ok=True)
-    with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
-        run_steps(trainer, saved, out)
-    rows = _finish(trainer, item, out, time.perf_counter() - started)
+    codec = load_codec(out.workspace, item["codec_ref"])
+    name = f"{item['_name']}-{item['_fingerprint'][:8]}{item['_input_hash'][:8]}"
+    with (
+        trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer,
+        watched(workspace, name, trainer, codec) as watch,
+    ):
+        run_steps(trainer, saved, out, watch)
+    rows = _finish(trainer, codec, item, out, time.perf_counter() - started)
     saved.unlink(missing_ok=True)
     return rows
 
 
-def run_steps(trainer: Trainer, saved: Path, out: ShardTarget) -> None:
-    """Takes the steps that are left, reports them and saves states on the way."""
+def run_steps(trainer: Trainer, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
+    """Takes the steps that are left, shows and reports them and saves states on the way."""
     config, smooth = trainer.config, None
     while trainer.step < config.steps:
         loss = float(guarded_step(trainer))
         smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
+        watch.after_step()
         note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
         out.report(trainer.step, config.steps, note)
         if trainer.step % config.save_every == 0 and trainer.step < config.steps:
             trainer.save(saved)
 
 
-def _finish(trainer: Trainer, item: dict[str, Any], out: ShardTarget, train_s: float) -> Rows:
+def _finish(
+    trainer: Trainer, codec: "Codec", item: dict[str, Any], out: ShardTarget, train_s: float
+) -> Rows:
     config = trainer.config
-    codec = load_codec(out.workspace, item["codec_ref"])
     means = trainer.losses.means()
     tenth = max(1, len(means) // 10)
     first, last = sum(means[:tenth]) / tenth, sum(means[-tenth:]) / tenth

@@ -107,7 +107,7 @@ def train_and_die(workspace: str, config: TrainConfig, step: int, in_save: bool)
     train(ShardTarget(workspace, f"{workspace}/out"), config)
 
 
-def test_a_training_that_was_killed_in_a_save_and_at_a_drawn_step_ends_in_the_same_weights_and_losses(
+def test_a_training_killed_in_a_save_and_at_a_drawn_step_ends_in_the_same_weights_and_losses(
     tmp_path: Path,
 ) -> None:
     kills = [(2, True), (random.randint(3, ALONE.steps - 1), False)]
