@@ -141,6 +141,16 @@ def train(
     recipe: OptionalRecipe = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset in place of a recipe.")] = None,
     preset: Annotated[str | None, typer.Option(help="Size of the model.")] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--init-from",
+            help="Weights to begin with, safetensors: Stable Audio's transformer, or a checkpoint.",
+        ),
+    ] = None,
+    ranks: Annotated[
+        int | None, typer.Option(help="Processes that train together, each on a GPU.", min=1)
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Tell parameters, memory and time; needs no dataset."),
@@ -151,7 +161,10 @@ def train(
     """Train a model on the newest version of a dataset, unless that was done."""
     from flows.commands import run_train
 
-    run_train(recipe, dataset, preset, dry_run, workspace, as_json)
+    init = str(init_from.expanduser().resolve()) if init_from else None
+    given = {"preset": preset, "init_from": init, "ranks": ranks}
+    changes = tuple(("train", name, value) for name, value in given.items() if value is not None)
+    run_train(recipe, dataset, changes, dry_run, workspace, as_json)
 
 
 @app.command(epilog="Example: talkies evaluate 3f9a21c0 --dataset demo")

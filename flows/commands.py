@@ -89,12 +89,12 @@ def run_build(
 def run_train(
     recipe: Path | None,
     dataset: str | None,
-    preset: str | None,
+    changes: tuple[tuple[str, str, Any], ...],
     dry_run: bool,
     option: str | None,
     as_json: bool,
 ) -> None:
-    """`talkies train`."""
+    """`talkies train`; `changes` are set over the recipe's own."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if (recipe is None) == (dataset is None) and not (dry_run and recipe is None):
         raise RecipeError("give either a recipe or --dataset NAME")
@@ -105,7 +105,7 @@ def run_train(
         stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else stored,
         workers=1,
         quiet=as_json,
-        changes=(("train", "preset", preset),) if preset else (),
+        changes=changes,
     )
     if dry_run:
         show_cost(job, as_json)

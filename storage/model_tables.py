@@ -209,6 +209,14 @@ MODEL_TABLES: tuple[Table, ...] = (
         C("first_loss", DOUBLE, "Mean training loss of the first tenth.", "loss", "2.677"),
         C("last_loss", DOUBLE, "Mean training loss of the last tenth.", "loss", "1.106"),
         C("config", STRING, "Training configuration as JSON.", "", '{"batch_size":8,"crop_s":4.0}'),
+        optional("device", STRING, "What it was trained on.", "", "CPU, 2 threads"),
+        optional(
+            "init_sha256",
+            STRING,
+            "sha256 of the weights file that it began with; NULL: random.",
+            "",
+            "9f86d081884c…",
+        ),
         measured("train_s", DOUBLE, "Wall seconds of training.", "s", "157.9"),
     ),
     table(

@@ -85,6 +85,9 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     if rooms := recipe.configs["rooms"].folder:
         rooms = str((base / Path(rooms).expanduser()).resolve())
         recipe = recipe.with_config("rooms", folder=rooms)
+    if weights := recipe.configs["train"].init_from:
+        weights = str((base / Path(weights).expanduser()).resolve())
+        recipe = recipe.with_config("train", init_from=weights)
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     for stage, setting in (("look", "sync_weights"), ("faces", "lips_weights")):

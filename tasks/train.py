@@ -11,7 +11,9 @@ from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_i
 from storage.workspace import Workspace
 from tasks.checkpoint import require_table, save_checkpoint
 from tasks.encode import load_codec
+from tasks.init_weights import init_weights
 from tasks.train_config import TrainConfig
+from tasks.train_device import name_of
 from tasks.train_memory import guarded_step
 from tasks.train_ranks import trainer_of
 from tasks.train_watch import TrainingWatch, watched
@@ -80,7 +82,11 @@ def _finish(
         "train": dataclasses.asdict(config),
         "first_loss": first,
         "last_loss": last,
+        "device": name_of(trainer.device, config.threads),
     }
+    init = init_weights(config).get("init_from")
+    if trainer.begun:
+        card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
     checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card)
@@ -94,6 +100,8 @@ def _finish(
         "first_loss": first,
         "last_loss": last,
         "config": canonical_json(config),
+        "device": card["device"],
+        "init_sha256": init,
         "train_s": train_s,
     }
     losses = [point | {"checkpoint_id": checkpoint_id} for point in trainer.curve]
@@ -123,13 +131,14 @@ STAGE = Stage(
         "accumulate",
         "ranks",
         "length_buckets",
-        "init_from",
         "device",
         "precision",
         "compile",
         "sample_every",
     ),
-    selects=("dataset",),
+    # The weights to begin with count by their hash, wherever they lie.
+    selects=("dataset", "init_from"),
+    weights=init_weights,
     keeps_history=True,
     shard_s=1e-6,
 )

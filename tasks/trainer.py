@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.batches import Batch
+from tasks.init_weights import begin
 from tasks.loss_curve import LossCurve, Point
 from tasks.train_device import device_of
 from tasks.training_data import Ahead, Plan, TrainingData
@@ -66,7 +67,10 @@ class Trainer:
         self.data, self.config, self.rank = data, data.config, rank or Rank()
         config = self.config
         self.device = device_of(config, self.rank.number)
-        self.model: VSSFlow = seeded(sizes or sizes_of(data), config.seed).to(self.device)
+        model = seeded(sizes or sizes_of(data), config.seed)
+        # The other ranks get them from this one.
+        self.begun = begin(model, config) if not self.rank.number else None
+        self.model: VSSFlow = model.to(self.device)
         self.average: AveragedModel | None = None
         if config.ema and not self.rank.number:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.conditions import Conditions
 from models.presets import PRESETS
+from models.stable_audio import begin_from
 from models.transformer import VSSFlow
 
 LATENTS, FRAMES = 12, 5
@@ -60,44 +61,6 @@ def net() -> VSSFlow:
     return made
 
 
-def mapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights under the names that diffusers gives them."""
-    found = {
-        "time_proj.weight": state["fourier"],
-        "preprocess_conv.weight": state["mix_in.weight"][..., None],
-        "proj_in.weight": state["project_in.weight"],
-        "proj_out.weight": state["project_out.weight"],
-        "postprocess_conv.weight": state["mix_out.weight"][..., None],
-    }
-    for layer in (0, 2):
-        found[f"cross_attention_proj.{layer}.weight"] = state[f"embedding.tokens.{layer}.weight"]
-        for kind in ("weight", "bias"):
-            found[f"timestep_proj.{layer}.{kind}"] = state[f"time.{layer}.{kind}"]
-    for block in range(3):
-        ours, theirs = f"blocks.{block}", f"transformer_blocks.{block}"
-        query, key, value = state[f"{ours}.self_attention.qkv.weight"].chunk(3)
-        cross_key, cross_value = state[f"{ours}.cross_attention.key_value.weight"].chunk(2)
-        found |= {
-            f"{theirs}.attn1.to_q.weight": query,
-            f"{theirs}.attn1.to_k.weight": key,
-            f"{theirs}.attn1.to_v.weight": value,
-            f"{theirs}.attn1.to_out.0.weight": state[f"{ours}.self_attention.out.weight"],
-            f"{theirs}.attn2.to_q.weight": state[f"{ours}.cross_attention.query.weight"],
-            f"{theirs}.attn2.to_k.weight": cross_key,
-            f"{theirs}.attn2.to_v.weight": cross_value,
-            f"{theirs}.attn2.to_out.0.weight": state[f"{ours}.cross_attention.out.weight"],
-        }
-        for kind in ("weight", "bias"):
-            found |= {
-                f"{theirs}.norm1.{kind}": state[f"{ours}.self_norm.{kind}"],
-                f"{theirs}.norm2.{kind}": state[f"{ours}.cross_norm.{kind}"],
-                f"{theirs}.norm3.{kind}": state[f"{ours}.ffn_norm.{kind}"],
-                f"{theirs}.ff.net.0.proj.{kind}": state[f"{ours}.ffn.into.{kind}"],
-                f"{theirs}.ff.net.2.{kind}": state[f"{ours}.ffn.out.{kind}"],
-            }
-    return found
-
-
 def conditions() -> Conditions:
     mask, frames = torch.ones(2, LATENTS).bool(), torch.ones(2, FRAMES).bool()
     mask[1, -STATED[0] :] = False
@@ -120,14 +83,13 @@ def network(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
     return (hidden * hidden.sigmoid()) @ second.T
 
 
-def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
-    """The velocity by diffusers' transformer, and the conditions' networks written out."""
-    sizes, state = made.config, made.state_dict()
+def their_net(layers: int = 3) -> Any:
+    """Diffusers' transformer of the same sizes, of which no weight is zero."""
     channels = 6 + 4 + 7 + 9
     theirs = transformer_of_diffusers(
         in_channels=channels,
         out_channels=channels,
-        num_layers=3,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=4,
         num_key_value_attention_heads=2,
@@ -136,9 +98,16 @@ def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
         global_states_input_dim=3,
         cross_attention_input_dim=16,
     ).eval()
-    missing, unexpected = theirs.load_state_dict(mapped(state), strict=False)
-    # The paper's model has no global conditions; zeros switch them off, for they have no bias.
-    assert unexpected == [] and all(name.startswith("global_proj") for name in missing)
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            scale = 0.5 if weight.ndim == 1 else 0.7 * weight.flatten(1).shape[1] ** -0.5
+            weight.copy_(scale * torch.randn(weight.shape))
+    return theirs
+
+
+def reference(theirs: Any, made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
+    """The velocity by diffusers' transformer, and the conditions' networks written out."""
+    sizes, state = made.config, made.state_dict()
     assert given.visual is not None and given.phonemes is not None and given.speaker is not None
     assert given.sync is not None and given.lips is not None and given.visual_mask is not None
     lips = network(given.lips, state, "lips")
@@ -161,6 +130,7 @@ def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
         joined.mT,
         t,
         encoder_hidden_states=tokens,
+        # The paper's model has no global conditions; zeros switch them off: they have no bias.
         global_hidden_states=torch.zeros(2, 1, 3),
         rotary_embedding=turns,
         attention_mask=given.mask,
@@ -173,8 +143,12 @@ def reference(made: VSSFlow, x: Tensor, t: Tensor, given: Conditions) -> Tensor:
 @torch.no_grad()
 def test_the_forward_pass_equals_diffusers_stable_audio_with_the_same_weights() -> None:
     made, given = net(), conditions()
+    theirs = their_net()
+    begun = begin_from(made, theirs.state_dict())
+    assert all(name == "offset" or name.startswith("embedding.") for name in begun.left)
+    assert all(name.startswith("global_proj.") for name in begun.unused)
     x, t = torch.randn(2, LATENTS, 6), torch.tensor([0.2, 0.9])
-    expected = reference(made, x, t, given).masked_fill(~given.mask[..., None], 0)
+    expected = reference(theirs, made, x, t, given).masked_fill(~given.mask[..., None], 0)
     assert float(expected.std()) > 0.3
     torch.testing.assert_close(made(x, t, given), expected, atol=1e-5, rtol=0)
 
@@ -194,3 +168,38 @@ def test_the_published_size_without_its_condition_networks_is_as_large_as_stable
         if not name.startswith("global_proj.")
     )
     assert own - 128 == others == 454_252_544 + 128  # ours has an offset, both have frozen weights
+
+
+def test_a_model_of_fewer_layers_and_other_channels_takes_what_fits() -> None:
+    sizes = replace(small_sizes(), layers=2, audio_channels=5, context_heads=4)
+    torch.manual_seed(1)
+    made, theirs = VSSFlow(sizes), their_net().state_dict()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    begun = begin_from(made, theirs)
+    after = made.state_dict()
+    for name in begun.left:
+        assert torch.equal(after[name], before[name])
+    query = after["blocks.1.self_attention.qkv.weight"][:32]
+    assert torch.equal(query, theirs["transformer_blocks.1.attn1.to_q.weight"])
+    assert set(begun.left) >= {
+        "mix_in.weight",
+        "project_out.weight",
+        "blocks.0.cross_attention.key_value.weight",
+    }
+    assert {"proj_in.weight", "transformer_blocks.0.attn2.to_k.weight"} <= set(begun.unused)
+    assert "transformer_blocks.2.norm1.weight" in begun.unused
+    assert len(begun.taken) + len(begun.left) == len(after)
+
+
+def test_a_checkpoint_of_our_own_is_taken_by_its_names() -> None:
+    made, other = VSSFlow(small_sizes()), net()
+    begun = begin_from(made, other.state_dict())
+    assert begun.left == begun.unused == ()
+    assert all(
+        torch.equal(w, o) for w, o in zip(made.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of its 1 weights has a name and a shape"):
+        begin_from(VSSFlow(small_sizes()), {"conv.weight": torch.zeros(3)})

@@ -1,0 +1,106 @@
+"""A training that begins with given weights: which it takes, and what it refuses."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.presets import PRESETS
+from models.transformer import seeded
+from tasks.checkpoint import CARD
+from tasks.init_weights import init_weights
+from tasks.train import STAGE
+from tasks.train_config import TrainConfig
+from tests.made_model import tiny_sizes
+from tests.tasks.test_train import target, train
+from tests.tasks.test_train_switches import trainer
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", tiny_sizes)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Weights of another seed, of which one has no place and one is missing."""
+    state = {
+        name: value.contiguous() for name, value in seeded(tiny_sizes(), 9).state_dict().items()
+    }
+    del state["mix_out.weight"]
+    save_file(state | {"other.weight": torch.zeros(2)}, tmp_path / "begin.safetensors")
+    return tmp_path / "begin.safetensors"
+
+
+def test_a_training_begins_with_the_weights_of_the_file_and_tells_which(
+    tmp_path: Path, file: Path
+) -> None:
+    made = trainer(tmp_path, init_from=str(file), ema=0.5)
+    given = seeded(tiny_sizes(), 9)
+    assert torch.equal(made.model.project_in.weight, given.project_in.weight)
+    assert torch.equal(made.trained.project_in.weight, given.project_in.weight)
+    out = target(tmp_path, "a")
+    config = TrainConfig(
+        joint_steps=1, mixture_steps=0, batch_size=2, threads=1, init_from=str(file)
+    )
+    row = train(out, config)
+    told = json.loads((Path(out.workspace) / row["ref"] / CARD).read_text())["init"]
+    assert told["sha256"] == row["init_sha256"] == init_weights(config)["init_from"]
+    assert told["left"] == ["mix_out.weight"] and told["unused"] == ["other.weight"]
+    assert len(told["taken"]) == len(given.state_dict()) - 1
+
+
+def test_the_same_weights_elsewhere_are_the_same_training_and_others_are_not(file: Path) -> None:
+    def fingerprint(path: Path | str) -> str:
+        return STAGE.fingerprint(TrainConfig(init_from=str(path)))
+
+    moved = file.with_name("moved.safetensors")
+    moved.write_bytes(file.read_bytes())
+    assert fingerprint(file) == fingerprint(moved)
+    save_file({"a": torch.zeros(1)}, moved)
+    assert len({fingerprint(file), fingerprint(moved), fingerprint("")}) == 3
+
+
+def test_the_settings_that_came_later_leave_what_was_trained_before_done() -> None:
+    first = [
+        "preset", "joint_steps", "mixture_steps", "mixture_share", "batch_size", "crop_s",
+        "learning_rate", "warmup_steps", "weight_decay", "clip_norm", "balance", "seed", "threads",
+        "log_every", "save_every",
+    ]  # fmt: skip
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert names - {*STAGE.later, *STAGE.selects} == set(first)
+
+
+def pickled(path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (path.with_name("ran"),))
+
+    path.write_bytes(pickle.dumps(Bomb()))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (None, FileNotFoundError, "no such file"),
+        (pickled, ValueError, "a pickle .* can run code and is refused"),
+        (lambda path: torch.save({}, path), ValueError, "a pickle .* can run code and is refused"),
+        (lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{]"), ValueError, "not readable"),
+        (lambda path: save_file({"a": torch.zeros(1)}, path), ValueError, "none of its 1 weights"),
+    ],
+    ids=["missing", "pickle", "torch pickle", "damaged", "another network"],
+)
+def test_a_file_that_is_no_weights_of_this_model_is_refused(
+    tmp_path: Path, make: Any, error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "weights"
+    if make is not None:
+        make(path)
+    with pytest.raises(error, match=rf"train.init_from={path}: .*{message}"):
+        trainer(tmp_path, init_from=str(path))
+    assert not (tmp_path / "ran").exists()
