@@ -68,6 +68,11 @@ def _id_of(card: dict[str, Any]) -> str:
     return hash_of("checkpoint", card["sha256"], canonical_json(card))
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a checkpoint folder: everything but the weights."""
+    return json.loads((folder / CARD).read_text("utf-8"))
+
+
 def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """The model, codec and card of a checkpoint folder, with hashes checked.
 
@@ -82,7 +87,7 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     for name in (WEIGHTS, CODEC, CARD):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"checkpoint {folder}: {name} is missing; train again")
-    card = json.loads((folder / CARD).read_text("utf-8"))
+    card = read_card(folder)
     if card.get("format") != FORMAT:
         raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
     for name in (WEIGHTS, CODEC):

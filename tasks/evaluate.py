@@ -13,6 +13,7 @@ from storage.workspace import Workspace
 from tasks.batches import Sample, collate
 from tasks.checkpoint import Checkpoint, load_checkpoint, require_table
 from tasks.media import read_audio
+from tasks.model_card import DATA_COLUMN, write_card
 from tasks.snapshot import read_samples
 
 HELD_OUT = ("validation", "test")
@@ -81,6 +82,9 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
                 "unit": unit,
             }
         )
+    data = item.get("_data") or []
+    workspace = Workspace.at(out.workspace)
+    write_card(workspace, item["ref"], item["item_id"], checkpoint.card, data, rows)
     return {"evaluations": rows}
 
 
@@ -142,9 +146,10 @@ STAGE = Stage(
     title="evaluate the model",
     version=2,
     config=EvaluateConfig,
-    items="""
+    items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
                d.hours * 3600 AS cost_s,
+               {DATA_COLUMN} AS _data,
                (SELECT list(struct_pack(task := i.task, split := i.split,
                                         audio_ref := de.audio16_ref, start_s := w.start_s,
                                         end_s := w.end_s) ORDER BY i.item_id)

@@ -9,9 +9,10 @@ from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
-from tasks.checkpoint import require_table, save_checkpoint
+from tasks.checkpoint import read_card, require_table, save_checkpoint
 from tasks.encode import load_codec
 from tasks.init_weights import init_weights
+from tasks.model_card import DATA_COLUMN, write_card
 from tasks.train_config import TrainConfig
 from tasks.train_device import name_of
 from tasks.train_memory import guarded_step
@@ -76,10 +77,12 @@ def _finish(
     means = trainer.losses.means()
     tenth = max(1, len(means) // 10)
     first, last = sum(means[:tenth]) / tenth, sum(means[-tenth:]) / tenth
+    settings = dataclasses.asdict(config)
+    del settings["init_from"]  # a path of this machine; what lay there counts by its hash
     card = {
         "dataset_id": item["item_id"],
         "dataset": item["_name"],
-        "train": dataclasses.asdict(config),
+        "train": settings,
         "first_loss": first,
         "last_loss": last,
         "device": name_of(trainer.device, config.threads),
@@ -90,6 +93,8 @@ def _finish(
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
     checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card)
+    written = read_card(workspace.path(ref))
+    write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])
     row = {
         "checkpoint_id": checkpoint_id,
         "dataset_id": item["item_id"],
@@ -113,9 +118,9 @@ STAGE = Stage(
     title="train the model",
     version=2,
     config=TrainConfig,
-    items="""
+    items=f"""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
-               d.name AS _name, d.hours * 3600 AS cost_s
+               d.name AS _name, d.hours * 3600 AS cost_s, {DATA_COLUMN} AS _data
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
         ORDER BY d.version DESC LIMIT 1

@@ -1,0 +1,168 @@
+"""A checkpoint's card to read: what it was trained on, under which licences, how well, what not.
+
+It stands beside the weights as README.md, made from what the checkpoint and the catalog know. It is
+written after training and again after evaluation; it names no machine's paths.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from storage.workspace import Workspace
+
+README = "README.md"
+Row = dict[str, Any]
+
+DATA_COLUMN = """(
+    SELECT list(struct_pack(task, split, members, hours, sources, licences) ORDER BY task, split)
+    FROM dataset_cards dc WHERE dc.dataset_id = d.dataset_id
+)"""
+"""SQL for what `model_card` tells of the data, beside a dataset `d`."""
+
+LIMITS = (
+    "It was trained on the data above alone and knows no other voices, languages, sounds or films.",
+    "Its sound is generated: it is no record of what happened before the camera. Say so where it "
+    "is heard.",
+    "Speech comes in the voices of its data; using it to imitate a person needs that person's "
+    "consent.",
+    "The codec bounds its quality: what encoding and decoding lose, no model brings back.",
+    "A licence above that asks for attribution, or bars a use, holds for what is made with the "
+    "data; look at table `sources` for whom to name.",
+)
+
+
+def write_card(
+    workspace: Workspace,
+    ref: str,
+    checkpoint_id: str,
+    card: Row,
+    data: Sequence[Row],
+    scores: Sequence[Row] = (),
+) -> None:
+    """Writes the card of a checkpoint beside its weights."""
+    text = model_card(checkpoint_id, card, data, scores)
+    workspace.write(f"{ref}/{README}", text.encode())
+
+
+def model_card(
+    checkpoint_id: str, card: Row, data: Sequence[Row], scores: Sequence[Row] = ()
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        checkpoint_id: of the model.
+        card: the checkpoint's own JSON.
+        data: rows of DATA_COLUMN.
+        scores: rows of `evaluations`; none before the model was evaluated.
+    """
+    return (
+        "\n\n".join(
+            [
+                f"# Model {checkpoint_id[:12]}",
+                "Gives silent video its sound: a flow-matching transformer over audio latents, "
+                "trained by talkies.",
+                _model(checkpoint_id, card),
+                _data(card, data),
+                _training(card),
+                _scores(scores),
+                "## Limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _model(checkpoint_id: str, card: Row) -> str:
+    sizes, train = card.get("model", {}), card.get("train", {})
+    facts = {
+        "checkpoint": checkpoint_id,
+        "preset": train.get("preset"),
+        "layers and width": f"{sizes.get('layers')} of {sizes.get('width')}",
+        "audio": f"{sizes.get('audio_channels')} latent channels at 25 Hz",
+        "weights": f"`model.safetensors`, sha256 {card.get('sha256', {}).get('model.safetensors')}",
+        "codec": f"`codec.safetensors`, sha256 {card.get('sha256', {}).get('codec.safetensors')}",
+        "phoneme table": card.get("phoneme_table"),
+    }
+    return "## Model\n\n" + _list(facts)
+
+
+def _data(card: Row, data: Sequence[Row]) -> str:
+    known = "dataset" in card
+    named = f"Dataset {card['dataset']} (`{card['dataset_id']}`)." if known else "Not recorded."
+    head = f"## Data\n\n{named}"
+    if not data:
+        return f"{head} The catalog has no members of it."
+    licences = sorted({licence for row in data for licence in row["licences"] or []})
+    table = _table(
+        ("task", "split", "clips", "hours", "sources", "licences"),
+        [
+            (
+                row["task"],
+                row["split"],
+                row["members"],
+                f"{row['hours']:.3g}",
+                row["sources"],
+                ", ".join(row["licences"] or []),
+            )
+            for row in data
+        ],
+    )
+    unknown = " `none`: the manifest states no licence; clear it before you publish."
+    return f"{head}\n\n{table}\n\nLicences: {', '.join(licences)}." + (
+        unknown if "none" in licences else ""
+    )
+
+
+def _training(card: Row) -> str:
+    if (train := card.get("train")) is None:
+        return "## Training\n\nNot recorded."
+    facts = {
+        "steps": f"{train.get('joint_steps')} joint, {train.get('mixture_steps')} on mixtures",
+        "batch": f"{train.get('batch_size')} clips of up to {train.get('crop_s')} s",
+        "precision": train.get("precision"),
+        "device": card.get("device"),
+        "seed": train.get("seed"),
+        "training loss": f"{_number(card.get('first_loss'))} in the first tenth, "
+        f"{_number(card.get('last_loss'))} in the last",
+    }
+    if init := card.get("init"):
+        facts["began with"] = (
+            f"weights of sha256 {init['sha256']}: {len(init['taken'])} taken, "
+            f"{len(init['left'])} left at random"
+        )
+    return "## Training\n\n" + _list(facts) + "\n\nAll settings are in `config.json`."
+
+
+def _scores(scores: Sequence[Row]) -> str:
+    if not scores:
+        return "## Metrics\n\nNot evaluated yet: `talkies evaluate` measures it on held-out items."
+    table = _table(
+        ("metric", "task", "split", "value", "95 % interval", "items"),
+        [
+            (
+                row["metric"],
+                row["task"],
+                row["split"],
+                f"{_number(row['value'])} {row['unit']}".strip(),
+                f"{_number(row['low'])} to {_number(row['high'])}",
+                row["items"],
+            )
+            for row in scores
+        ],
+    )
+    return (
+        f"## Metrics\n\nOn held-out items.\n\n{table}\n\n`zero_prediction_loss` is that of a model "
+        "that predicts nothing; `codec_…` is what the codec alone loses."
+    )
+
+
+def _list(facts: Row) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
