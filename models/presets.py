@@ -23,6 +23,11 @@ def tiny() -> VSSFlowConfig:
     )
 
 
+def small() -> VSSFlowConfig:
+    """Ten layers of 384: 24 million parameters, for a few hours of data on one GPU."""
+    return replace(tiny(), width=384, heads=6, context_heads=3, context_width=384, ffn_width=1152)
+
+
 def vssflow_m() -> VSSFlowConfig:
     """The published size: 463,565,184 trainable parameters and 128 frozen Fourier weights.
 
@@ -77,6 +82,7 @@ def vssflow_l() -> VSSFlowConfig:
 
 PRESETS: dict[str, Callable[[], VSSFlowConfig]] = {
     "tiny": tiny,
+    "small": small,
     "vssflow_s": vssflow_s,
     "vssflow_m": vssflow_m,
     "vssflow_l": vssflow_l,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Phase = Literal["joint", "mixtures"]
-Preset = Literal["tiny", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
+Preset = Literal["tiny", "small", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,7 @@ def test_a_catalog_may_be_named_before_or_after_a_command_and_its_password_is_no
 @pytest.fixture
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the measurement."""
-    monkeypatch.setattr(train_cost, "matmul_rate", lambda device: 1e12)
+    monkeypatch.setattr(train_cost, "matmul_rate", lambda device, precision: 1e12)
 
 
 @pytest.mark.usefixtures("known_rate")

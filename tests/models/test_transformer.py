@@ -212,6 +212,8 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
 
 
 SIZES = {
+    "tiny": 2_959_030,
+    "small": 24_862_902,
     "vssflow_m": 463_565_184,
     "vssflow_s": 245_215_104,
     "vssflow_l": 681_915_264,
@@ -223,7 +225,7 @@ SIZES = {
 def test_a_preset_has_its_number_of_parameters_and_128_frozen_ones(name: str) -> None:
     with torch.device("meta"):
         net = VSSFlow(PRESETS[name]())
-    assert net.trainable_parameters() == SIZES.get(name, 2_959_030)
+    assert net.trainable_parameters() == SIZES[name]
     frozen = [weight.numel() for weight in net.parameters() if not weight.requires_grad]
     assert frozen == [128]
 
