@@ -106,9 +106,9 @@ def _data(card: Row, data: Sequence[Row]) -> str:
             for row in data
         ],
     )
-    unknown = " `none`: the manifest states no licence; clear it before you publish."
+    unclear = " Some sources state no licence: clear their rights before you publish."
     return f"{head}\n\n{table}\n\nLicences: {', '.join(licences)}." + (
-        unknown if "none" in licences else ""
+        unclear if {"none", "unknown"} & set(licences) else ""
     )
 
 

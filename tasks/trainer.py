@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from models.sizes import VSSFlowConfig
     from models.transformer import VSSFlow
 
+GPU_READERS = 4
+"""Threads that read for a GPU; on a CPU they would take cores from the training itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rank:
@@ -94,7 +97,8 @@ class Trainer:
             )
         self.step = 0
         self.losses = LossCurve(config)
-        self._ahead = Ahead(self.input, config.steps)
+        readers = GPU_READERS if self.device.type == "cuda" else 1
+        self._ahead = Ahead(self.input, config.steps, readers)
 
     @property
     def curve(self) -> list[Point]:
@@ -213,7 +217,7 @@ class Trainer:
         return self.model if self.average is None else cast("VSSFlow", self.average.module)
 
     def close(self) -> None:
-        """Ends the thread that reads ahead."""
+        """Ends the threads that read ahead."""
         self._ahead.close()
 
     def save(self, path: Path) -> None:

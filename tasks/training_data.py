@@ -164,12 +164,12 @@ def bucket(longest: int, crop_length: int, buckets: int) -> int:
 
 
 class Ahead(Generic[T]):
-    """What is made of each step, by a thread that begins before it is asked for."""
+    """What is made of each step, by threads that begin before it is asked for."""
 
-    def __init__(self, make: Callable[[int], T], end: int, steps: int = 2) -> None:
-        """Makes nothing yet; never makes step `end` or later, or more than `steps` ahead."""
-        self._make, self._end, self._steps = make, end, steps
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="training-data")
+    def __init__(self, make: Callable[[int], T], end: int, threads: int = 1) -> None:
+        """Makes nothing yet; never makes step `end` or later, or more than two a thread ahead."""
+        self._make, self._end, self._steps = make, end, 2 * threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="training-data")
         self._made: dict[int, Future[T]] = {}
 
     def get(self, step: int) -> T:
@@ -181,6 +181,6 @@ class Ahead(Generic[T]):
         return made[step].result()
 
     def close(self) -> None:
-        """Lets go of what was made and ends the thread."""
+        """Lets go of what was made and ends the threads."""
         self._made = {}
         self._pool.shutdown(wait=True, cancel_futures=True)

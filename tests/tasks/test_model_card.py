@@ -58,7 +58,7 @@ def test_a_card_is_written_by_training_and_gets_its_metrics_by_evaluation(
     path = Path(out.workspace, row["ref"], README)
     first = path.read_text("utf-8")
     assert "| tts | train | 3 | 0.5 | 2 | CC-BY-3.0, none |" in first
-    assert "Licences: CC-BY-3.0, none. `none`: the manifest states no licence" in first
+    assert "Licences: CC-BY-3.0, none. Some sources state no licence" in first
     assert "Not evaluated yet" in first and "2 joint, 0 on mixtures" in first
     asked = {
         "item_id": row["checkpoint_id"],

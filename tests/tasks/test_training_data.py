@@ -99,14 +99,15 @@ def test_a_bucket_is_the_shortest_of_a_few_lengths_that_holds_the_batch(
     assert all(length % 5 == 0 for length in lengths - {crop_length})
 
 
-def test_what_is_made_ahead_is_made_once_and_never_past_the_end() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_made_ahead_is_made_once_and_never_past_the_end(threads: int) -> None:
     made: list[int] = []
 
     def make(step: int) -> int:
         made.append(step)
         return 10 * step
 
-    ahead = Ahead(make, end=6, steps=2)
+    ahead = Ahead(make, end=6, threads=threads)
     assert [ahead.get(step) for step in (2, 3, 4, 5)] == [20, 30, 40, 50]
     ahead.close()
-    assert made == [2, 3, 4, 5]
+    assert sorted(made) == [2, 3, 4, 5]
