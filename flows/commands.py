@@ -15,6 +15,7 @@ from storage import queries
 from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
+from tasks import torchrun
 from tasks.listing import holds_sources
 from tasks.pipeline import ALL, BUILD, EVALUATE, TRAIN, film_stages
 from tasks.recipe import RecipeError, check_source
@@ -94,7 +95,17 @@ def run_train(
     option: str | None,
     as_json: bool,
 ) -> None:
-    """`talkies train`; `changes` are set over the recipe's own."""
+    """`talkies train`; `changes` are set over the recipe's own.
+
+    Under torchrun rank 0 is the command, and the others train along.
+    """
+    if torchrun.is_launcher() and not dry_run:
+        if torchrun.own_rank().number:
+            from tasks.train_ranks import follow
+
+            follow()
+            return
+        changes = (*changes, ("train", "ranks", torchrun.own_rank().count))
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if (recipe is None) == (dataset is None) and not (dry_run and recipe is None):
         raise RecipeError("give either a recipe or --dataset NAME")
@@ -110,7 +121,11 @@ def run_train(
     if dry_run:
         show_cost(job, as_json)
         return
-    _bring_up_to_date(job, TRAIN, "train")
+    try:
+        _bring_up_to_date(job, TRAIN, "train")
+    finally:
+        if torchrun.is_launcher():
+            torchrun.announce(None)
     console.say_rows(
         _asked(workspace, queries.checkpoints_on, job.load().configs["train"].dataset),
         title="checkpoints",

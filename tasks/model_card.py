@@ -118,6 +118,7 @@ def _training(card: Row) -> str:
     facts = {
         "steps": f"{train.get('joint_steps')} joint, {train.get('mixture_steps')} on mixtures",
         "batch": f"{train.get('batch_size')} clips of up to {train.get('crop_s')} s",
+        "processes": train.get("ranks"),
         "precision": train.get("precision"),
         "device": card.get("device"),
         "seed": train.get("seed"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.timeline import LATENT_HZ, VISUAL_FPS, count
 from tasks.train_config import TrainConfig
-from tasks.train_device import device_of, name_of
+from tasks.train_device import Rank, device_of, name_of
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ def train_cost(config: TrainConfig) -> TrainCost:
     product_bytes = PRODUCT_BYTES[config.precision]
     rounded = everything * product_bytes if product_bytes < NUMBER_BYTES else 0
     torch.set_num_threads(config.threads)
-    device = device_of(config)
+    device = device_of(config, Rank())
     return TrainCost(
         preset=config.preset,
         trainable_parameters=trainable,

@@ -1,11 +1,13 @@
-"""Training by several processes of one machine, each on its part of every batch.
+"""Training by several processes, each on its part of every batch.
 
 The process that was asked to train is rank 0: it alone reports, saves and writes the checkpoint.
-The others keep step with it and end with it. Gradients are averaged by torch's distributed data
+The others keep step with it and end with it. It starts them on its machine itself, or torchrun has
+started them on any (`tasks.torchrun`). Gradients are averaged by torch's distributed data
 parallel, over gloo on CPUs and NCCL on GPUs.
 """
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import sys
@@ -16,16 +18,18 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tasks import torchrun
 from tasks.train_config import TrainConfig
-from tasks.train_device import device_of
-from tasks.trainer import Rank, Trainer, sizes_of
+from tasks.train_device import Rank, device_of
+from tasks.trainer import Trainer, sizes_of
 from tasks.training_data import TrainingData
 from tasks.worker import begin_worker
 
 LOOPBACK = "lo"
 PRELOADED = ("torch", "torch._dynamo", "torch.distributed", "models.flow", "models.presets")
+BY_TORCHRUN = "env://"
 MEETING, TOLD = "meeting", "rank-{}.txt"
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 class RankJob:
     """What every rank trains: plain values, for processes that share nothing.
 
-    `folder` is where the ranks meet, `saved` the state to go on from.
+    `saved` is the state to go on from, `meeting` where the ranks find each other.
     """
 
     workspace: str
@@ -44,7 +48,7 @@ class RankJob:
     config: TrainConfig
     sizes: "VSSFlowConfig"
     saved: str
-    folder: str
+    meeting: str
 
 
 class RankFailed(RuntimeError):
@@ -62,48 +66,68 @@ def trainer_of(
             trainer.resume(saved)
             yield trainer
         return
-    device_of(config)  # says what is missing before processes are started
-    with tempfile.TemporaryDirectory(dir=folder) as meeting:
-        job = RankJob(workspace, list(shard_refs), config, sizes_of(data), str(saved), meeting)
-        with _beside(job), _joined(job, Rank(0, config.ranks), data) as trainer:
+    job = RankJob(workspace, list(shard_refs), config, sizes_of(data), str(saved), BY_TORCHRUN)
+    if torchrun.is_launcher():
+        torchrun.announce(job)
+        with _joined(job, torchrun.own_rank(), data) as trainer:
             yield trainer
+        return
+    device_of(config, _spawned(0, config))  # says what is missing before processes are started
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        job = dataclasses.replace(job, meeting=f"file://{own}/{MEETING}")
+        with _beside(job, Path(own)), _joined(job, _spawned(0, config), data) as trainer:
+            yield trainer
+
+
+def _spawned(number: int, config: TrainConfig) -> Rank:
+    return Rank(number, config.ranks, number, config.ranks)
 
 
 @contextlib.contextmanager
 def _joined(job: RankJob, rank: Rank, data: TrainingData) -> Iterator[Trainer]:
-    """A rank's trainer in the group of all ranks."""
+    """A rank's trainer in the group of all ranks, at the saved state.
+
+    Raises ValueError where not all ranks find the same state.
+    """
     import torch
     from torch import distributed
 
-    device = device_of(job.config, rank.number)
+    device = device_of(job.config, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    elif sys.platform == "linux":
+    elif sys.platform == "linux" and job.meeting != BY_TORCHRUN:
         # All ranks are on this machine, whose name need not resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"file://{job.folder}/{MEETING}",
+        init_method=job.meeting,
         rank=rank.number,
         world_size=rank.count,
     )
     try:
         with contextlib.closing(Trainer(data, rank, job.sizes)) as trainer:
             trainer.resume(Path(job.saved))
+            steps: list[Any] = [None] * rank.count
+            distributed.all_gather_object(steps, trainer.step)
+            if len(set(steps)) > 1:
+                raise ValueError(
+                    f"the ranks go on from steps {steps}: all machines must share the workspace's "
+                    "folder, where the state lies"
+                )
             yield trainer
     finally:
         distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
-def _beside(job: RankJob) -> Iterator[None]:
+def _beside(job: RankJob, folder: Path) -> Iterator[None]:
     """Runs the other ranks; they end with this block. Raises RankFailed where one made it fail."""
     # One clean process loads torch, and every rank is its copy: a start takes no second import.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, __name__])
     leash_end, leash = context.Pipe(duplex=False)
     others = [
-        context.Process(target=train_rank, args=(job, number, leash_end), daemon=True)
+        context.Process(target=train_rank, args=(job, number, str(folder), leash_end), daemon=True)
         for number in range(1, job.config.ranks)
     ]
     try:
@@ -113,7 +137,7 @@ def _beside(job: RankJob) -> Iterator[None]:
         for process in others:
             process.join()
     except Exception as error:
-        if told := _told(job, others):
+        if told := _told(folder, others):
             raise RankFailed(told) from error
         raise
     finally:
@@ -124,10 +148,10 @@ def _beside(job: RankJob) -> Iterator[None]:
         leash_end.close()
 
 
-def _told(job: RankJob, others: Sequence[BaseProcess]) -> str:
+def _told(folder: Path, others: Sequence[BaseProcess]) -> str:
     """What the first rank that failed by itself said, or how it ended."""
     for number, process in enumerate(others, 1):
-        told = Path(job.folder, TOLD.format(number))
+        told = folder / TOLD.format(number)
         if told.exists():
             return f"rank {number}: {told.read_text('utf-8')}"
         if process.exitcode:
@@ -135,20 +159,32 @@ def _told(job: RankJob, others: Sequence[BaseProcess]) -> str:
     return ""
 
 
-def train_rank(job: RankJob, number: int, leash: "connection.Connection[bytes, bytes]") -> None:
+def train_rank(
+    job: RankJob, number: int, folder: str, leash: "connection.Connection[bytes, bytes]"
+) -> None:
     """Trains as one of the other ranks, in a process of its own."""
+    begin_worker(leash)
+    try:
+        _train_along(job, _spawned(number, job.config))
+    except Exception as error:
+        traceback.print_exc()
+        Path(folder, TOLD.format(number)).write_text(str(error), "utf-8")
+        sys.exit(1)
+
+
+def follow() -> None:
+    """Trains along, as one of the other ranks that torchrun has started, what rank 0 trains."""
+    if (job := torchrun.awaited()) is not None:
+        _train_along(job, torchrun.own_rank())
+
+
+def _train_along(job: RankJob, rank: Rank) -> None:
     import torch
 
     from tasks.train_memory import guarded_step
 
-    begin_worker(leash)
     torch.set_num_threads(job.config.threads)
-    try:
-        data = TrainingData(job.workspace, job.shard_refs, job.config)
-        with _joined(job, Rank(number, job.config.ranks), data) as trainer:
-            while trainer.step < job.config.steps:
-                guarded_step(trainer)
-    except Exception as error:
-        traceback.print_exc()
-        Path(job.folder, TOLD.format(number)).write_text(str(error), "utf-8")
-        sys.exit(1)
+    data = TrainingData(job.workspace, job.shard_refs, job.config)
+    with _joined(job, rank, data) as trainer:
+        while trainer.step < job.config.steps:
+            guarded_step(trainer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tasks.batches import Batch
 from tasks.init_weights import begin
 from tasks.loss_curve import LossCurve, Point
-from tasks.train_device import device_of
+from tasks.train_device import Rank, device_of
 from tasks.training_data import Ahead, Plan, TrainingData
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 GPU_READERS = 4
 """Threads that read for a GPU; on a CPU they would take cores from the training itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """Which of the processes that train together this one is; alone by default."""
-
-    number: int = 0
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +61,7 @@ class Trainer:
 
         self.data, self.config, self.rank = data, data.config, rank or Rank()
         config = self.config
-        self.device = device_of(config, self.rank.number)
+        self.device = device_of(config, self.rank)
         model = seeded(sizes or sizes_of(data), config.seed)
         # The other ranks get them from this one.
         self.begun = begin(model, config) if not self.rank.number else None

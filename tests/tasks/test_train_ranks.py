@@ -5,17 +5,21 @@ import multiprocessing
 import os
 import random
 import signal
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from models.presets import PRESETS
 from storage.stage import ShardTarget
+from tasks import torchrun
 from tasks.train_config import TrainConfig
-from tasks.train_ranks import RankFailed
+from tasks.train_ranks import RankFailed, follow
 from tests.made_model import tiny_sizes
 from tests.tasks.test_train import target, train, weights
 
@@ -125,3 +129,53 @@ def test_a_training_killed_in_a_save_and_at_a_drawn_step_ends_in_the_same_weight
     found = train(out, ALONE)
     assert weights(out, found) == weights(undisturbed, expected)
     assert found["curve"] == expected["curve"]
+
+
+def as_torchrun(port: int, number: int) -> dict[str, str]:
+    """What torchrun tells a process of two on one machine."""
+    place = {"RANK": number, "WORLD_SIZE": 2, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": 2}
+    meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "made"}
+    agent = {"TORCHELASTIC_USE_AGENT_STORE": True, "GLOO_SOCKET_IFNAME": "lo"}
+    return {name: str(value) for name, value in (place | meeting | agent).items()}
+
+
+def follow_torchrun(port: int) -> None:
+    """Rank 1, in a process of its own."""
+    os.environ.update(as_torchrun(port, 1))
+    follow()
+
+
+@pytest.fixture
+def torchrun_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port at which torchrun's agent lets its processes meet; this one is rank 0."""
+    agent = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    for name, value in as_torchrun(agent.port, 0).items():
+        monkeypatch.setenv(name, value)
+    yield agent.port
+
+
+def followed(port: int) -> BaseProcess:
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=follow_torchrun, args=(port,), daemon=True)
+    process.start()
+    return process
+
+
+def test_ranks_that_torchrun_started_train_as_those_that_rank_0_starts(
+    undisturbed: tuple[ShardTarget, dict[str, Any]], tmp_path: Path, torchrun_port: int
+) -> None:
+    expected_out, expected = undisturbed
+    other, out = followed(torchrun_port), target(tmp_path, "torchrun")
+    found = train(out, TOGETHER)
+    other.join()
+    assert other.exitcode == 0
+    assert weights(out, found) == weights(expected_out, expected)
+
+
+def test_ranks_that_torchrun_started_end_where_there_is_nothing_to_train(
+    torchrun_port: int,
+) -> None:
+    other = followed(torchrun_port)
+    torchrun.announce(None)
+    other.join()
+    assert other.exitcode == 0
