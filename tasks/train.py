@@ -60,13 +60,18 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
 def run_steps(trainer: Trainer, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
     """Takes the steps that are left, shows and reports them and saves states on the way."""
     config, smooth = trainer.config, None
+    # Reading a loss waits for the device: a GPU would stand idle after each of its steps.
+    told_every = 1 if trainer.device.type == "cpu" else config.log_every
     while trainer.step < config.steps:
-        loss = float(guarded_step(trainer))
-        smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
+        share = guarded_step(trainer)
         watch.after_step()
-        note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
-        out.report(trainer.step, config.steps, note)
-        if trainer.step % config.save_every == 0 and trainer.step < config.steps:
+        is_last = trainer.step == config.steps
+        if trainer.step % told_every == 0 or is_last:
+            loss = float(share) * config.ranks  # as if the other ranks' parts were like this one's
+            smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
+            note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
+            out.report(trainer.step, config.steps, note)
+        if trainer.step % config.save_every == 0 and not is_last:
             trainer.save(saved)
 
 

@@ -95,23 +95,6 @@ def test_the_presets_of_the_recipe_are_those_of_the_model() -> None:
     assert set(get_args(Preset)) == set(PRESETS)
 
 
-def test_a_training_that_was_killed_ends_in_the_same_weights_as_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    undisturbed = target(tmp_path, "undisturbed")
-    expected = train(undisturbed)
-    killed = target(tmp_path, "killed")
-    for step in (3, 7, 11):  # before the first state, between two, and in the second phase
-        killed_at(killed, step, monkeypatch)
-    found = train(killed)
-    assert weights(killed, found) == weights(undisturbed, expected)
-    volatile = {"train_s"}
-    assert {k: v for k, v in found.items() if k not in volatile} == {
-        k: v for k, v in expected.items() if k not in volatile
-    }
-    assert list((Path(killed.workspace) / "scratch" / "training").iterdir()) == []
-
-
 def test_a_training_that_was_killed_goes_on_and_does_not_begin_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
