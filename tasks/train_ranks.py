@@ -30,6 +30,8 @@ from tasks.worker import begin_worker
 LOOPBACK = "lo"
 PRELOADED = ("torch", "torch._dynamo", "torch.distributed", "models.flow", "models.presets")
 BY_TORCHRUN = "env://"
+GRACE_S = 10.0
+"""How long the end of a rank that broke an exchange may take to be known."""
 MEETING, TOLD = "meeting", "rank-{}.txt"
 
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ def _joined(job: RankJob, rank: Rank, data: TrainingData) -> Iterator[Trainer]:
 @contextlib.contextmanager
 def _beside(job: RankJob, folder: Path) -> Iterator[None]:
     """Runs the other ranks; they end with this block. Raises RankFailed where one made it fail."""
+    from torch.distributed import DistError
+
     # One clean process loads torch, and every rank is its copy: a start takes no second import.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, __name__])
@@ -136,7 +140,11 @@ def _beside(job: RankJob, folder: Path) -> Iterator[None]:
         yield
         for process in others:
             process.join()
-    except Exception as error:
+    except RuntimeError as error:
+        # Of another rank's end this one learns by an exchange that fails with a plain error.
+        if type(error) is not RuntimeError and not isinstance(error, DistError):
+            raise
+        connection.wait([process.sentinel for process in others], GRACE_S)
         if told := _told(folder, others):
             raise RankFailed(told) from error
         raise
@@ -149,14 +157,12 @@ def _beside(job: RankJob, folder: Path) -> Iterator[None]:
 
 
 def _told(folder: Path, others: Sequence[BaseProcess]) -> str:
-    """What the first rank that failed by itself said, or how it ended."""
+    """What the rank that failed first said, or how it ended; the others failed for its sake."""
     for number, process in enumerate(others, 1):
-        told = folder / TOLD.format(number)
-        if told.exists():
-            return f"rank {number}: {told.read_text('utf-8')}"
-        if process.exitcode:
+        if (process.exitcode or 0) < 0:
             return f"rank {number} ended with code {process.exitcode}"
-    return ""
+    told = sorted(folder.glob(TOLD.format("*")), key=lambda path: path.stat().st_mtime_ns)
+    return f"{told[0].stem.replace('-', ' ')}: {told[0].read_text('utf-8')}" if told else ""
 
 
 def train_rank(

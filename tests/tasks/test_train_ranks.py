@@ -18,10 +18,13 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from models.presets import PRESETS
 from storage.stage import ShardTarget
 from tasks import torchrun
+from tasks.sample_store import SampleError
+from tasks.train import train_dataset
 from tasks.train_config import TrainConfig
 from tasks.train_ranks import RankFailed, follow
+from tasks.training_data import TrainingData
 from tests.made_model import tiny_sizes
-from tests.tasks.test_train import target, train, weights
+from tests.tasks.test_train import made_item, target, train, weights
 
 ALONE = TrainConfig(
     joint_steps=4,
@@ -180,3 +183,19 @@ def test_ranks_that_torchrun_started_end_where_there_is_nothing_to_train(
     torchrun.announce(None)
     other.join()
     assert other.exitcode == 0
+
+
+def test_a_bad_sample_of_another_rank_is_named_by_the_training(tmp_path: Path) -> None:
+    out = target(tmp_path, "bad")
+    item = made_item(out)
+    data = TrainingData(out.workspace, item["shard_refs"], TOGETHER)
+    picks = data.plan(0).picks
+    bad = next(pick for pick in picks[4:] if pick not in picks[:4])
+    (sample,) = data.store.read([bad])
+    path = Path(out.workspace, item["shard_refs"][0])
+    written = bytearray(path.read_bytes())
+    written[written.index(sample["latents"].tobytes())] ^= 1
+    path.write_bytes(written)
+    with pytest.raises((RankFailed, SampleError), match=rf"{path.name}, item \S+: its bytes"):
+        train_dataset(item, out, TOGETHER)
+    assert multiprocessing.active_children() == []
