@@ -214,7 +214,8 @@ def sample(
 
     One number as ``guidance`` is the scale of sound and speech alike. ``steps`` is read by Euler
     and midpoint, ``tolerance`` (absolute and relative, per step) by dopri5. ``generator`` is a CPU
-    one: equal seeds give equal latents. ``precision`` is what the model computes in. Raises as `dopri5` does.
+    one: equal seeds give equal latents. ``precision`` is what the model computes in. Raises as
+    `dopri5` does.
     """
     if solver not in get_args(Solver):
         raise ValueError(

@@ -50,7 +50,7 @@ def guided_field(
 
     The conditions are prepared here, once. All parts of the velocity are one batch, and a part
     without a share is not computed: v_none at a sound scale of 1, v_sight at equal scales. With
-    another ``precision`` the model computes in it; latents, weights and velocities stay as they are.
+    another ``precision`` the model computes in it; latents and velocities keep their type.
     """
     batch = conditions.batch
     nobody = conditions.mask.new_zeros(batch)

@@ -15,15 +15,16 @@ import numpy as np
 from models.timeline import LATENT_HZ, count
 from storage.workspace import Workspace, write_atomically
 from tasks.batches import collate, crop
-from tasks.event_file import EventFile
 from tasks.loss_curve import ALL, Point
 from tasks.trainer import Trainer
 
 if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
     from models.codec import Codec
 
 FOLDER = "reports/training"
-EVENTS = "events.out.tfevents.0.talkies"  # TensorBoard finds a file by the word in its middle
+EVENTS = "events.out.tfevents.*"
 SAMPLE, TAG = "step-{:08d}.flac", "sample"
 STEPS, GUIDANCE = 25, 3.0
 
@@ -31,7 +32,9 @@ STEPS, GUIDANCE = 25, 3.0
 class TrainingWatch:
     """Writes what a training's curve has gained, and samples, after each step."""
 
-    def __init__(self, folder: Path, events: EventFile, trainer: Trainer, codec: "Codec") -> None:
+    def __init__(
+        self, folder: Path, events: "SummaryWriter", trainer: Trainer, codec: "Codec"
+    ) -> None:
         """Writes the curve and the samples that are there already."""
         self.folder, self.events, self.trainer, self.codec = folder, events, trainer, codec
         self._told = 0
@@ -49,23 +52,25 @@ class TrainingWatch:
         every = trainer.config.sample_every
         if every and (trainer.step % every == 0 or trainer.step == trainer.config.steps):
             path = self.folder / SAMPLE.format(trainer.step)
-            write_atomically(path, _encoded(generated(trainer, self.codec), self.codec, "FLAC"))
+            write_atomically(path, _flac(generated(trainer, self.codec), self.codec))
             self._tell_sample(trainer.step, path)
 
     def _tell_points(self) -> None:
         new = self.trainer.curve[self._told :]
         for point in new:
-            self.events.number(tag_of(point), point["step"], point["loss"])
+            self.events.add_scalar(tag_of(point), point["loss"], point["step"])
             if (point["task"], point["t_bucket"]) == (ALL, ALL):
                 rate = self.trainer.config.rate(point["step"] - 1)
-                self.events.number("learning_rate", point["step"], rate)
+                self.events.add_scalar("learning_rate", rate, point["step"])
+        if new:
+            self.events.flush()
         self._told += len(new)
 
     def _tell_sample(self, step: int, path: Path) -> None:
         import soundfile
 
         audio, rate_hz = soundfile.read(path, dtype="float32")
-        self.events.sound(TAG, step, _encoded(audio, self.codec, "WAV"), rate_hz, len(audio))
+        self.events.add_audio(TAG, audio, step, sample_rate=rate_hz)
 
 
 @contextmanager
@@ -73,10 +78,14 @@ def watched(
     workspace: Workspace, name: str, trainer: Trainer, codec: "Codec"
 ) -> Iterator[TrainingWatch]:
     """The watch of a training, whose files are in the workspace's store at the end."""
+    from tensorboardX import SummaryWriter
+
     ref = f"{FOLDER}/{name}"
     folder = workspace.path(ref)
     folder.mkdir(parents=True, exist_ok=True)
-    with EventFile(folder / EVENTS) as events:
+    for path in folder.glob(EVENTS):
+        path.unlink()
+    with SummaryWriter(str(folder)) as events:
         yield TrainingWatch(folder, events, trainer, codec)
     workspace.publish(ref)
 
@@ -113,9 +122,9 @@ def generated(trainer: Trainer, codec: "Codec") -> np.ndarray:
         return codec.decode(latents.float().cpu())[0].numpy()
 
 
-def _encoded(audio: np.ndarray, codec: "Codec", kind: str) -> bytes:
+def _flac(audio: np.ndarray, codec: "Codec") -> bytes:
     import soundfile
 
     sink = io.BytesIO()
-    soundfile.write(sink, audio, codec.sample_rate_hz, subtype="PCM_16", format=kind)
+    soundfile.write(sink, audio, codec.sample_rate_hz, subtype="PCM_16", format="FLAC")
     return sink.getvalue()
