@@ -14,25 +14,38 @@ from storage.workspace import Workspace
 from tasks.codecs import codec_bytes, codec_from
 
 if TYPE_CHECKING:
+    import torch
+
     from models.codec import Codec
+    from models.durations import DurationPredictor
     from models.transformer import VSSFlow
 
 FORMAT = 1
 WEIGHTS, CODEC, CARD = "model.safetensors", "codec.safetensors", "config.json"
+DURATIONS = "durations.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A model with its codec and its card, ready to generate."""
+    """A model with its codec and its card, ready to generate.
+
+    `durations` is None for a model that was trained without speech, or by an older talkies.
+    """
 
     checkpoint_id: str
     model: "VSSFlow"
     codec: "Codec"
     card: dict[str, Any]
+    durations: "DurationPredictor | None" = None
 
 
 def save_checkpoint(
-    workspace: Workspace, folder: Path, model: "VSSFlow", codec: "Codec", card: dict[str, Any]
+    workspace: Workspace,
+    folder: Path,
+    model: "VSSFlow",
+    codec: "Codec",
+    card: dict[str, Any],
+    durations: "DurationPredictor | None" = None,
 ) -> tuple[str, str]:
     """Writes a checkpoint and returns its (id, reference).
 
@@ -42,15 +55,20 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    networks: dict[str, torch.nn.Module] = {WEIGHTS: model}
+    if durations is not None:
+        networks[DURATIONS] = durations
+        card = card | {"durations": dataclasses.asdict(durations.config)}
+    for name, network in networks.items():
+        state = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
+        save_file(state, folder / name)
     (folder / CODEC).write_bytes(codec_bytes(codec))
     card = card | {
         "format": FORMAT,
         "model": dataclasses.asdict(model.config),
         "phoneme_table": TABLE_ID,
     }
-    card["sha256"] = {name: sha256_file(folder / name) for name in (WEIGHTS, CODEC)}
+    card["sha256"] = {name: sha256_file(folder / name) for name in (*networks, CODEC)}
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
     checkpoint_id = _id_of(card)
     ref = f"checkpoints/{checkpoint_id}"
@@ -82,15 +100,16 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """
     from safetensors.torch import load_file
 
+    from models.durations import DurationConfig, DurationPredictor
     from models.transformer import VSSFlow, VSSFlowConfig
 
-    for name in (WEIGHTS, CODEC, CARD):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"checkpoint {folder}: {name} is missing; train again")
+    _require_files(folder, WEIGHTS, CODEC, CARD)
     card = read_card(folder)
     if card.get("format") != FORMAT:
         raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
-    for name in (WEIGHTS, CODEC):
+    kept = (WEIGHTS, CODEC, DURATIONS) if "durations" in card else (WEIGHTS, CODEC)
+    _require_files(folder, *kept)
+    for name in kept:
         if sha256_file(folder / name) != card["sha256"].get(name):
             raise Rejected("content_hash", f"checkpoint {folder}: {name} was changed")
     if checkpoint_id and checkpoint_id != _id_of(card):
@@ -99,7 +118,17 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     codec = codec_from((folder / CODEC).read_bytes())
-    return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card)
+    durations = None
+    if DURATIONS in kept:
+        durations = DurationPredictor(DurationConfig(**card["durations"])).eval()
+        durations.load_state_dict(load_file(folder / DURATIONS))
+    return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card, durations)
+
+
+def _require_files(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"checkpoint {folder}: {name} is missing; train again")
 
 
 def require_table(table: str | None, owner: str) -> None:

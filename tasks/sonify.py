@@ -16,6 +16,7 @@ from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.checkpoint import Checkpoint, load_checkpoint
+from tasks.durations import spoken_at_pace
 from tasks.espeak import speak
 from tasks.loudness import loudness_lufs
 from tasks.phonemize import PhonemizeConfig, phoneme_rows
@@ -27,7 +28,7 @@ from tasks.source_copy import local_source
 from tasks.source_uri import name_of
 
 if TYPE_CHECKING:
-    pass
+    from models.durations import DurationPredictor
 
 TRANSCRIPT = "transcript"
 VOICE = "en-us"
@@ -65,7 +66,8 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
         pairs = zip(item["windows"], item["_aligned"], strict=True)
         item = item | {"windows": [window | aligned for window, aligned in pairs]}
     started = time.perf_counter()
-    phonemes = spoken_phonemes(item)
+    predictor = checkpoint.durations if config.durations == "predicted" else None
+    phonemes = spoken_phonemes(item, predictor)
     item = item | {"_workspace": out.workspace}
     audio = soundtrack(item, checkpoint, phonemes, config, out)
     rtf = (time.perf_counter() - started) / item["duration_s"]
@@ -96,9 +98,12 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
     return {"generations": [row]}
 
 
-def spoken_phonemes(item: dict[str, Any]) -> list[dict[str, Any]]:
+def spoken_phonemes(
+    item: dict[str, Any], durations: "DurationPredictor | None" = None
+) -> list[dict[str, Any]]:
     """The phonemes to be spoken, with times in the source; none without a script.
 
+    Those of a script have its words' own times where nothing predicts how long they last.
     Raises Rejected("no_script") where a script was given and nothing in it can be spoken.
     """
     if not item["script"]:
@@ -108,6 +113,8 @@ def spoken_phonemes(item: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         words = script_words(item["script"], item["duration_s"])
         rows = phoneme_rows(words, functools.partial(speak, VOICE), PhonemizeConfig())
+        if durations is not None:
+            rows = spoken_at_pace(rows, words, durations)
     if not rows:
         raise Rejected("no_script", f"{item['_uri']}: its script has no word that can be spoken")
     return rows
@@ -242,6 +249,6 @@ STAGE = Stage(
     outputs=(Output("generations", key="item_id"),),
     run=sonify_shard,
     selects=("dataset", "checkpoint", "targets", "takes"),
-    later=("speech_guidance", "solver", "tolerance"),
+    later=("speech_guidance", "solver", "tolerance", "precision", "durations"),
     keeps_history=True,
 )

@@ -10,9 +10,11 @@ from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.checkpoint import read_card, require_table, save_checkpoint
+from tasks.durations import fit_durations
 from tasks.encode import load_codec
 from tasks.init_weights import init_weights
 from tasks.model_card import DATA_COLUMN, write_card
+from tasks.sample_store import SampleStore
 from tasks.train_config import TrainConfig
 from tasks.train_device import name_of
 from tasks.train_memory import guarded_step
@@ -23,6 +25,9 @@ from tasks.training_data import NoTrainingClip, TrainingData
 
 if TYPE_CHECKING:
     from models.codec import Codec
+    from models.durations import DurationPredictor
+
+SPOKEN_TASKS = ("visual_tts", "tts")
 
 
 def train_shard(shard: ShardRef, out: ShardTarget, config: TrainConfig) -> ShardResult:
@@ -97,7 +102,9 @@ def _finish(
         card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
-    checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card)
+    checkpoint_id, ref = save_checkpoint(
+        workspace, folder, trainer.trained, codec, card, _durations(item, out, config)
+    )
     written = read_card(workspace.path(ref))
     write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])
     row = {
@@ -116,6 +123,15 @@ def _finish(
     }
     losses = [point | {"checkpoint_id": checkpoint_id} for point in trainer.curve]
     return {"checkpoints": [row], "losses": losses}
+
+
+def _durations(
+    item: dict[str, Any], out: ShardTarget, config: TrainConfig
+) -> "DurationPredictor | None":
+    """What the training speech says of the pace of phonemes."""
+    store = SampleStore(out.workspace, item["shard_refs"], "train", arrays=("phonemes",))
+    spoken = [n for n, task in enumerate(store.column("task")) if task in SPOKEN_TASKS]
+    return fit_durations((store[n]["phonemes"] for n in spoken), config.seed)
 
 
 STAGE = Stage(

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from models.durations import DurationConfig, DurationPredictor
 from models.phoneme_ids import TABLE_ID
+from models.transformer import seeded
 from storage.rejects import Rejected
 from storage.workspace import Workspace
-from tasks.checkpoint import CARD, CODEC, WEIGHTS, load_checkpoint
+from tasks.checkpoint import CARD, CODEC, DURATIONS, WEIGHTS, load_checkpoint, save_checkpoint
 from tests.made_model import made_checkpoint, tiny_codec, tiny_sizes
 
 
@@ -40,6 +42,27 @@ def test_a_checkpoint_comes_back_as_it_was_written(stored: tuple[Path, str]) -> 
     for name, value in loaded.codec.state_dict().items():
         assert torch.equal(value, codec[name])
     assert load_checkpoint(folder).checkpoint_id == folder.name
+
+
+def test_what_predicts_durations_comes_back_and_belongs_to_the_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    predictor = DurationPredictor(DurationConfig(width=8))
+    model, codec = seeded(tiny_sizes(), 0), tiny_codec()
+    workspace = Workspace.at(tmp_path).make()
+    checkpoint_id, ref = save_checkpoint(workspace, tmp_path / "made", model, codec, {}, predictor)
+    folder = workspace.path(ref)
+    loaded = load_checkpoint(folder, checkpoint_id).durations
+    assert loaded is not None and loaded.config == predictor.config
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, predictor.state_dict()[name])
+    without, _ = save_checkpoint(workspace, tmp_path / "other", model, codec, {})
+    assert without != checkpoint_id
+    (folder / DURATIONS).write_bytes((folder / DURATIONS).read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(Rejected, match=f"{DURATIONS} was changed"):
+        load_checkpoint(folder, checkpoint_id)
+    (folder / DURATIONS).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{DURATIONS} is missing"):
+        load_checkpoint(folder, checkpoint_id)
 
 
 def test_a_checkpoint_from_before_lips_and_sync_loads(stored: tuple[Path, str]) -> None:

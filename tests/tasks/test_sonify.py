@@ -10,7 +10,9 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from models.durations import DurationPredictor
 from models.timeline import count
 from storage.catalog import Catalog
 from storage.features import pack_features
@@ -19,6 +21,7 @@ from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks import soundtrack as module
+from tasks.durations import predicted_s
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
 from tasks.sonify import STAGE, sonify, spoken_phonemes
@@ -191,6 +194,20 @@ def test_without_a_script_nothing_is_spoken(film: dict[str, Any]) -> None:
     heard = film | {"phonemes": [{"phoneme": "s", "start_s": 0.0, "end_s": 0.1}]}
     assert spoken_phonemes(heard) == []
     assert spoken_phonemes(heard | {"script": "transcript"}) == heard["phonemes"]
+
+
+def test_a_script_is_spoken_at_the_pace_that_the_model_has_learned(film: dict[str, Any]) -> None:
+    told = film | {"script": "oh no", "duration_s": 60.0}
+    stretched = spoken_phonemes(told)
+    assert stretched[-1]["end_s"] == pytest.approx(60.0)
+    torch.manual_seed(0)
+    predictor = DurationPredictor().eval()
+    spoken = spoken_phonemes(told, predictor)
+    symbols = [row["phoneme"] for row in spoken]
+    assert symbols == [row["phoneme"] for row in stretched]
+    assert [row["start_s"] for row in spoken[:1]] == [0.0]
+    lengths = [row["end_s"] - row["start_s"] for row in spoken]
+    assert lengths == pytest.approx(predicted_s(symbols, predictor))
 
 
 @pytest.mark.parametrize("script", ["transcript", "WEBVTT\n", "00:01:00,000 --> 00:01:01,000\nx"])
