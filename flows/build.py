@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.session import Job, Session, open_session
 from flows.stages import run_stage
 from storage.stage import Stage
-from tasks.pipeline import BUILD, EVALUATE, SONIFY, TRAIN, film_stages
+from tasks.pipeline import BUILD, CODEC, EVALUATE, SONIFY, TRAIN, film_stages
 from tasks.report import write_report
 
 SNAPSHOT_EVENT = "talkies.dataset.landed"
@@ -44,6 +44,13 @@ def train(job: Job) -> None:
         _run(session, TRAIN)
         if session.worked.get(TRAIN[0].name):
             _announce(CHECKPOINT_EVENT, "dataset", session.recipe.name)
+
+
+@flow(name="codec", validate_parameters=False)
+def codec(job: Job) -> None:
+    """Brings a codec up to date, and what its training split follows from."""
+    with open_session(job) as session:
+        _run(session, CODEC)
 
 
 @flow(name="evaluate", validate_parameters=False)

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from flows import console
 from flows.cli_care import care
 from flows.cli_catalog import catalog
+from flows.cli_codec import train_codec
 from flows.cli_export import export
 from flows.cli_lineage import lineage_commands
 from flows.cli_mixtures import mixtures
@@ -37,6 +38,7 @@ USAGE_ERRORS = frozenset(
 
 app = console.Commands(
     name="talkies",
+    cls=console.WordPairs,
     help="Turn video archives into training data, train on it, give silent films their sound.",
     no_args_is_help=True,
     add_completion=False,
@@ -165,6 +167,11 @@ def train(
     given = {"preset": preset, "init_from": init, "ranks": ranks}
     changes = tuple(("train", name, value) for name, value in given.items() if value is not None)
     run_train(recipe, dataset, changes, dry_run, workspace, as_json)
+
+
+app.command("train codec", epilog="Example: talkies train codec recipe.yaml --steps 8000")(
+    train_codec
+)
 
 
 @app.command(epilog="Example: talkies evaluate 3f9a21c0 --dataset demo")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,10 @@ from storage.catalog import Catalog, Pending
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks import torchrun
+from tasks.codecs import LEARNED
 from tasks.listing import holds_sources
-from tasks.pipeline import ALL, BUILD, EVALUATE, TRAIN, film_stages
-from tasks.recipe import RecipeError, check_source
+from tasks.pipeline import ALL, BUILD, CODEC, EVALUATE, TRAIN, film_stages
+from tasks.recipe import Recipe, RecipeError, check_source
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 T = TypeVar("T")
@@ -131,6 +133,50 @@ def run_train(
         title="checkpoints",
         as_json=as_json,
     )
+
+
+def run_train_codec(
+    recipe: Path | None,
+    dataset: str | None,
+    steps: int | None,
+    option: str | None,
+    as_json: bool,
+    workers: int | None,
+) -> None:
+    """`talkies train codec`."""
+    workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
+    if (recipe is None) == (dataset is None):
+        raise RecipeError("give either a recipe or --dataset NAME")
+    asked: dict[str, Any] = {"codec": LEARNED} | ({"steps": steps} if steps else {})
+    job = Job(
+        str(workspace.root),
+        recipe=str(recipe or ""),
+        stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else "",
+        workers=console.workers_of(workers),
+        quiet=as_json,
+        changes=tuple(("fit_codec", name, value) for name, value in asked.items()),
+    )
+    check_source(job.load())
+    workspace.make()
+    _bring_up_to_date(job, CODEC, "codec")
+    rows = _asked(workspace, queries.codecs)
+    if not rows:
+        raise console.fail("the training split holds no clip with sound; add sources")
+    console.say_rows(rows, title="codec", as_json=as_json)
+    if not as_json and (lines := _unlike(replace(job, changes=()).load(), asked)):
+        console.say_lines(lines)
+
+
+def _unlike(recipe: Recipe, asked: dict[str, Any]) -> list[str]:
+    """What to write into a recipe that does not ask for what was trained; nothing where it does."""
+    given = recipe.configs["fit_codec"]
+    if all(getattr(given, name) == value for name, value in asked.items()):
+        return []
+    section = ", ".join(f"{name}: {value}" for name, value in asked.items())
+    return [
+        f"Write `fit_codec: {{{section}}}` into the recipe, so that builds use this codec;",
+        f"a build of the recipe as it is puts {given.codec} back in its place.",
+    ]
 
 
 def run_evaluate(checkpoint: str, dataset: str, option: str | None, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from storage.settings import Settings
 from storage.workspace import Workspace, redacted, secret_of, without_secret
@@ -52,6 +53,16 @@ class Given:
     json: bool = False
     debug: bool = False
     interrupted: bool = False
+
+
+class WordPairs(TyperGroup):
+    """Commands whose names may be two words, such as `train codec` beside `train`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of the first two words where there is one, else of the first."""
+        if (pair := " ".join(args[:2])) in self.commands:
+            args = [pair, *args[2:]]
+        return super().resolve_command(ctx, args)
 
 
 class Commands(typer.Typer):

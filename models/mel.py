@@ -43,15 +43,7 @@ def log_mel(audio: Tensor, config: MelConfig) -> Tensor:
 
     M is ``samples // hop_samples``. Raises ValueError when the audio is too short to be reflected.
     """
-    if audio.dim() != 2:
-        raise ValueError(f"audio has shape {tuple(audio.shape)}; expected (batch, samples)")
-    if audio.shape[1] <= config.pad_samples:
-        raise ValueError(
-            f"{audio.shape[1]} samples are too few for a spectrogram; "
-            f"at least {config.pad_samples + 1} are needed, so pad the audio"
-        )
-    padded = F.pad(audio[:, None], (config.pad_samples, config.pad_samples), mode="reflect")[:, 0]
-    magnitude = _stft(padded, config).abs()  # (B, M, K)
+    magnitude = spectra(audio, config).abs()  # (B, M, K)
     bands = magnitude @ _filter_bank(config, audio.device, magnitude.dtype)
     return bands.clamp_min(config.floor).log()
 
@@ -85,16 +77,33 @@ def griffin_lim(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     turns = torch.rand(magnitude.shape, generator=generator).to(magnitude.device)
-    phase = torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
-    previous = torch.zeros_like(phase)
+    phasors = torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
+    return settle_phases(magnitude, phasors, config, iterations, bands=bands, momentum=momentum)
+
+
+def settle_phases(
+    magnitude: Tensor,
+    phasors: Tensor,
+    config: MelConfig,
+    iterations: int,
+    *,
+    bands: Tensor | None = None,
+    momentum: float = 0.99,
+) -> Tensor:
+    """Audio (B, M * hop_samples) of magnitudes and unit phasors, each (B, M, K).
+
+    Fast Griffin-Lim from these phasors; 0 iterations only add the frames up. With ``bands``
+    (B, M, bands) the magnitudes are not held, but follow the waveform as `griffin_lim` says.
+    """
+    previous = torch.zeros_like(phasors)
     for iteration in range(iterations):
-        consistent = _stft(_overlap_add(magnitude * phase, config), config)
+        consistent = _stft(_overlap_add(magnitude * phasors, config), config)
         ahead = consistent + momentum * (consistent - previous)
         previous = consistent
-        phase = ahead / ahead.abs().clamp_min(1e-12)
-        if iteration >= iterations // 4:
+        phasors = ahead / ahead.abs().clamp_min(1e-12)
+        if bands is not None and iteration >= iterations // 4:
             magnitude = _corrected(consistent.abs(), bands, config)
-    padded = _overlap_add(magnitude * phase, config)
+    padded = _overlap_add(magnitude * phasors, config)
     return padded[:, config.pad_samples : padded.shape[1] - config.pad_samples]
 
 
@@ -118,13 +127,35 @@ def mel_to_magnitude(bands: Tensor, config: MelConfig, *, iterations: int = 30) 
     which spreads each band evenly over its bins; bins outside every band stay silent.
     """
     bank = _filter_bank(config, bands.device, bands.dtype)  # (K, bands)
-    start = (bands / bank.sum(0)) @ bank.T / bank.sum(1).clamp_min(1e-12)
+    start = band_spread(bands, config)
     gram = bank @ bank.T
     target = bands @ bank.T
     magnitude = start
     for _ in range(iterations):
         magnitude = magnitude * target / (magnitude @ gram).clamp_min(1e-20)
     return magnitude
+
+
+def band_spread(bands: Tensor, config: MelConfig) -> Tensor:
+    """Magnitudes (B, M, K) that spread mel bands (B, M, bands), linear scale, evenly over bins."""
+    bank = _filter_bank(config, bands.device, bands.dtype)
+    return (bands / bank.sum(0)) @ bank.T / bank.sum(1).clamp_min(1e-12)
+
+
+def spectra(audio: Tensor, config: MelConfig) -> Tensor:
+    """Complex spectra (B, M, K) of audio (B, samples), whose bands `log_mel` takes.
+
+    M is ``samples // hop_samples``. Raises ValueError when the audio is too short to be reflected.
+    """
+    if audio.dim() != 2:
+        raise ValueError(f"audio has shape {tuple(audio.shape)}; expected (batch, samples)")
+    if audio.shape[1] <= config.pad_samples:
+        raise ValueError(
+            f"{audio.shape[1]} samples are too few for a spectrogram; "
+            f"at least {config.pad_samples + 1} are needed, so pad the audio"
+        )
+    padded = F.pad(audio[:, None], (config.pad_samples, config.pad_samples), mode="reflect")[:, 0]
+    return _stft(padded, config)
 
 
 def _stft(padded: Tensor, config: MelConfig) -> Tensor:

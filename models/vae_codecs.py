@@ -21,7 +21,7 @@ AUDIOLDM2_MEL = MelConfig(bands=64)
 _LEAST_DEVIATION = 1e-4
 
 
-class PretrainedCodec(nn.Module, ABC):
+class NetworkCodec(nn.Module, ABC):
     """What both codecs share: lengths, dtype, device, and the scale of the latents.
 
     Latents are ``(raw - latent_mean) / latent_deviation``; without `fit_scale` these are 0 and 1,
@@ -112,7 +112,7 @@ class PretrainedCodec(nn.Module, ABC):
         """Audio (B, samples) of the network's own latents (B, N, C)."""
 
 
-class MelVAECodec(PretrainedCodec):
+class MelVAECodec(NetworkCodec):
     """Log-mel, VAE, and back through the VAE and a vocoder: AudioLDM2's pair gives 128 at 25 Hz.
 
     A latent holds a time step of the VAE's grid: (Z, N, K) becomes (N, Z * K), Z first.
@@ -163,7 +163,7 @@ class MelVAECodec(PretrainedCodec):
         return self.vocoder(mels.to(_dtype(self.vocoder)))
 
 
-class WaveformVAECodec(PretrainedCodec):
+class WaveformVAECodec(NetworkCodec):
     """A VAE of the waveform, as Stable Audio's Oobleck; mono goes to every channel, and back."""
 
     name = "oobleck"

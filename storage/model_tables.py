@@ -22,10 +22,10 @@ TASKS = "all, v2s, visual_tts, tts or mixture."
 MODEL_TABLES: tuple[Table, ...] = (
     table(
         "codecs",
-        "An audio codec: fitted on the training split, or pretrained.",
+        "An audio codec: fitted or trained on the training split, or pretrained.",
         "codec_id",
         C("codec_id", STRING, "Hash of the codec's state.", "", "e5e4f31c6a3b…"),
-        C("name", STRING, "mel_pca, audioldm2 or oobleck.", "", "mel_pca"),
+        C("name", STRING, "mel_pca, learned, audioldm2 or oobleck.", "", "mel_pca"),
         C("ref", STRING, "Blob with the state.", "", "blobs/4e/7016a51ccc75….safetensors"),
         C("channels", INT, "Latent channels.", "", "64"),
         C("latent_hz", DOUBLE, "Latent rate.", "Hz", "25.0"),

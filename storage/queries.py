@@ -66,6 +66,13 @@ def stored_recipe(catalog: Catalog, name: str) -> str:
     raise UnknownName(f"there is no dataset {name}; there are: {names}")
 
 
+def codecs(catalog: Catalog) -> list[dict[str, Any]]:
+    """The codecs that latents are made with."""
+    return catalog.rows(
+        "SELECT codec_id, name, channels, latent_hz, fitted_clips, ref FROM codecs ORDER BY name"
+    )
+
+
 def checkpoint_id(catalog: Catalog, start: str = "") -> str:
     """The one checkpoint id that begins so; the newest for an empty start.
 

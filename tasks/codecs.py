@@ -6,8 +6,8 @@ needs neither the hub nor the folder that a codec came from.
 
 import json
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from models.timeline import AUDIO_HZ, LATENT_HZ
 from storage.ids import canonical_json
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import torch
 
     from models.codec import Codec
-    from models.vae_codecs import PretrainedCodec
+    from models.learned_codec import LearnedCodec
+    from models.vae_codecs import NetworkCodec
 
-CodecName = Literal["mel_pca", "audioldm2", "oobleck"]
+CodecName = Literal["mel_pca", "learned", "audioldm2", "oobleck"]
 CODECS: tuple[str, ...] = get_args(CodecName)
-MEL_PCA = "mel_pca"
+MEL_PCA, LEARNED = "mel_pca", "learned"
+FITTED = (MEL_PCA, LEARNED)
+"""The codecs that are made here, of one's own data."""
 _KEY = "codec"  # one key alone: safetensors writes several in no fixed order
 _SETTING = "fit_codec.pretrained"
 # Its default asks for a library that only saves memory, and complains where that is missing.
@@ -44,7 +47,7 @@ _FAMILIES = {
 
 
 def codec_fingerprint(name: str, pretrained: str = "") -> dict[str, str]:
-    """What identifies the networks of a codec: empty for mel_pca, which is fitted here."""
+    """What identifies the networks of a codec: empty for one that is fitted here."""
     return {part: it.fingerprint() for part, it in _parts(name, pretrained).items()}
 
 
@@ -54,7 +57,7 @@ def load_pretrained_codec(
     *,
     device: "torch.device | str" = "cpu",
     dtype: "torch.dtype | None" = None,
-) -> "PretrainedCodec":
+) -> "NetworkCodec":
     """The codec of pretrained networks, with its latents as they are.
 
     Args:
@@ -80,6 +83,9 @@ def codec_bytes(codec: "Codec") -> bytes:
     state = {name: value.detach().cpu().contiguous() for name, value in codec.state_dict().items()}
     if codec.name == MEL_PCA:
         return save(state)
+    if codec.name == LEARNED:
+        sizes = asdict(cast("LearnedCodec", codec).config)
+        return save(state, {_KEY: canonical_json({"name": codec.name, "sizes": sizes})})
     networks = {part: _config_of(getattr(codec, part)) for part in _FAMILIES[codec.name].networks}
     return save(state, {_KEY: canonical_json({"name": codec.name, "networks": networks})})
 
@@ -89,18 +95,23 @@ def codec_from(
 ) -> "Codec":
     """The codec of `codec_bytes`, ready to encode and decode.
 
-    A mel_pca codec stays in float32, whatever the dtype. Raises ValueError for a codec that this
-    version does not know.
+    A codec that was fitted here stays in float32, whatever the dtype. Raises ValueError for a codec
+    that this version does not know.
     """
     from safetensors.torch import load
 
     from models.codec import MelPCA
+    from models.learned_codec import LearnedCodec, LearnedCodecConfig
 
     described = _metadata(data).get(_KEY)
     if described is None:
         return MelPCA.from_state(load(data)).to(device)
     made = json.loads(described)
     name = made["name"]
+    if name == LEARNED:
+        learned = LearnedCodec(LearnedCodecConfig(**made["sizes"]))
+        learned.load_state_dict(load(data))
+        return learned.eval().requires_grad_(False).to(device)
     if name not in _FAMILIES:
         raise ValueError(f"codec {name!r} is not known here; there are {', '.join(CODECS)}")
     networks = {part: _from_config(name, part, made["networks"][part]) for part in made["networks"]}
@@ -120,7 +131,7 @@ def require_grid(codec: "Codec", name: str) -> None:
 
 
 def _parts(name: str, pretrained: str) -> dict[str, Pretrained]:
-    if name == MEL_PCA:
+    if name in FITTED:
         return {}
     family = _FAMILIES[name]
     source = pretrained or family.source
@@ -158,7 +169,7 @@ def _assembled(
     networks: dict[str, Any],
     device: "torch.device | str",
     dtype: "torch.dtype | None",
-) -> "PretrainedCodec":
+) -> "NetworkCodec":
     from models.mel import MelConfig
     from models.vae_codecs import MelVAECodec, WaveformVAECodec
 
@@ -196,11 +207,11 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 
 def _placed(
-    codec: "PretrainedCodec",
+    codec: "NetworkCodec",
     networks: dict[str, Any],
     device: "torch.device | str",
     dtype: "torch.dtype | None",
-) -> "PretrainedCodec":
+) -> "NetworkCodec":
     import torch
 
     # The latents' scale stays in float32: it belongs to the codec, not to a network. Diffusers'

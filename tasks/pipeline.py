@@ -8,6 +8,7 @@ from tasks import (
     evaluate,
     faces,
     fingerprint,
+    fit_codec,
     label,
     listen,
     look,
@@ -49,8 +50,9 @@ LABELS: tuple[Stage, ...] = (
     split.STAGE,
     label.STAGE,
 )
+CODEC: tuple[Stage, ...] = (*INGEST, *LABELS, fit_codec.STAGE)
 DATASET: tuple[Stage, ...] = (
-    encode.FIT_STAGE,
+    fit_codec.STAGE,
     rooms.STAGE,
     mix.STAGE,
     look_mixtures.STAGE,

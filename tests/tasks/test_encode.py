@@ -19,7 +19,9 @@ from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
-from tasks.encode import FIT_STAGE, STAGE, EncodeConfig, FitCodecConfig, mixture_audio
+from tasks.encode import STAGE, EncodeConfig, mixture_audio
+from tasks.fit_codec import STAGE as FIT_STAGE
+from tasks.fit_codec import FitCodecConfig
 from tasks.mix import render_parents
 from tasks.mix_render import flac_bytes
 from tests.made_commits import made_row

@@ -25,11 +25,12 @@ from storage.features import read_feature
 from storage.ids import hash_of
 from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
-from tasks import encode, look, look_mixtures
+from tasks import encode, fit_codec, look, look_mixtures
 from tasks.checkpoint import load_checkpoint, save_checkpoint
 from tasks.codecs import codec_bytes, codec_fingerprint, codec_from, load_pretrained_codec
-from tasks.encode import EncodeConfig, FitCodecConfig
+from tasks.encode import EncodeConfig
 from tasks.encoders import encoder_fingerprint, load_encoder
+from tasks.fit_codec import FitCodecConfig
 from tasks.look import LookConfig, feature_rows
 from tasks.pretrained import library_class, quiet
 from tasks.weights import MissingWeight
@@ -318,7 +319,7 @@ def test_a_pretrained_codec_encodes_trains_and_decodes_without_its_folder(
 ) -> None:
     config = FitCodecConfig(codec="audioldm2", pretrained=str(hub / "audioldm2"))
     window = {"audio_ref": sound(workspace), "start_s": 0.0, "end_s": 1.0}
-    (row,) = run(encode.FIT_STAGE, workspace, {"item_id": "audioldm2", "_clips": [window]}, config)[
+    (row,) = run(fit_codec.STAGE, workspace, {"item_id": "audioldm2", "_clips": [window]}, config)[
         "codecs"
     ]
     assert (row["name"], row["channels"], row["latent_hz"]) == ("audioldm2", 128, 25.0)
@@ -346,9 +347,9 @@ def test_a_codec_whose_rates_are_not_the_pipelines_is_refused_and_one_of_these_r
 ) -> None:
     config = FitCodecConfig(codec="oobleck", pretrained=str(hub / "oobleck"), normalise=False)
     with pytest.raises(ValueError, match=r"44100 Hz and gives 5512 latents.* need 16000 Hz"):
-        encode.fitted_codec([], config)
+        fit_codec.fitted_codec([], config)
     config = FitCodecConfig(codec="oobleck", pretrained=str(hub / "at-25-hz"), normalise=False)
-    codec, facts = encode.fitted_codec([], config)
+    codec, facts = fit_codec.fitted_codec([], config)
     assert (codec.name, codec.latent_hz, facts["is_fitted"]) == ("oobleck", 25.0, False)
 
 
@@ -368,17 +369,17 @@ def test_another_codec_takes_the_place_of_the_one_before_in_every_latent(
         }.items():
             catalog.insert(table, [made_row(table, **values)])
         for config in (FitCodecConfig(), other, FitCodecConfig()):
-            assert bring_up(catalog, encode.FIT_STAGE, config).items == 1
+            assert bring_up(catalog, fit_codec.STAGE, config).items == 1
             assert bring_up(catalog, encode.STAGE).items == 1
             assert catalog.rows("SELECT name FROM codecs") == [{"name": config.codec}]
             assert catalog.rows("SELECT extractor FROM features") == [{"extractor": config.codec}]
-        assert bring_up(catalog, encode.FIT_STAGE).items == 0
+        assert bring_up(catalog, fit_codec.STAGE).items == 0
         assert bring_up(catalog, encode.STAGE).items == 0
 
 
 def test_what_was_done_before_there_was_a_choice_stays_done() -> None:
     fields = {"channels": 64, "generation": 1, "licences": ()}
-    assert encode.FIT_STAGE.fingerprint(FitCodecConfig()) == hash_of("fit_codec", 1, fields, {})
+    assert fit_codec.STAGE.fingerprint(FitCodecConfig()) == hash_of("fit_codec", 1, fields, {})
     weights = encoder_fingerprint("efficientnet_lite0")
     for stage in (look.STAGE, look_mixtures.STAGE):
         assert stage.fingerprint(stage.config()) == hash_of(stage.name, 1, {}, weights)
