@@ -163,11 +163,11 @@ def run_train_codec(
     if not rows:
         raise console.fail("the training split holds no clip with sound; add sources")
     console.say_rows(rows, title="codec", as_json=as_json)
-    if not as_json and (lines := _unlike(replace(job, changes=()).load(), asked)):
+    if not as_json and (lines := how_to_keep(replace(job, changes=()).load(), asked)):
         console.say_lines(lines)
 
 
-def _unlike(recipe: Recipe, asked: dict[str, Any]) -> list[str]:
+def how_to_keep(recipe: Recipe, asked: dict[str, Any]) -> list[str]:
     """What to write into a recipe that does not ask for what was trained; nothing where it does."""
     given = recipe.configs["fit_codec"]
     if all(getattr(given, name) == value for name, value in asked.items()):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.pilot import hardly_trained
+from tasks.recipe import parse_recipe
 from tests.flows.command import made_recipe, made_sources, run_talkies
 
 
@@ -53,3 +55,10 @@ def test_a_plan_without_a_pilot_lists_what_is_to_do(tmp_path: Path, demo_corpus:
     assert "scan" in said.stdout
     assert "worker hours" not in said.stdout
     assert not workspace.exists()
+
+
+def test_a_pilot_does_not_train_a_codec_to_its_end() -> None:
+    learned = parse_recipe({"name": "a", "fit_codec": {"codec": "learned", "steps": 50}}, Path("r"))
+    assert hardly_trained(learned).configs["fit_codec"].steps == 1
+    fitted = parse_recipe({"name": "a"}, Path("r"))
+    assert hardly_trained(fitted) is fitted
