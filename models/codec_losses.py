@@ -18,8 +18,8 @@ _LOUD_WEIGHT = 5.0
 def magnitude_loss(log_magnitudes: Tensor, spectrum: Tensor, window_sum: float) -> Tensor:
     """The distance of log magnitudes (B, M, K) from those of a complex spectrum (B, M, K).
 
-    Both are divided by the window's sum. Half of it is in the logarithm, where quiet bins count as
-    much as loud ones; half in the compressed magnitude, where loud ones count more.
+    Both are divided by the window's sum. One part is in the logarithm, where quiet bins count as
+    much as loud ones; the other in the compressed magnitude, where loud ones count more.
     """
     ours = log_magnitudes - math.log(window_sum)
     theirs = (spectrum.abs() / window_sum).clamp_min(1e-7).log()

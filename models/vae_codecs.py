@@ -22,7 +22,7 @@ _LEAST_DEVIATION = 1e-4
 
 
 class NetworkCodec(nn.Module, ABC):
-    """What both codecs share: lengths, dtype, device, and the scale of the latents.
+    """What codecs made of networks share: lengths, dtype, device, and the scale of the latents.
 
     Latents are ``(raw - latent_mean) / latent_deviation``; without `fit_scale` these are 0 and 1,
     so that latents are the network's own, as in the paper. Networks run in the dtype and on the

@@ -82,7 +82,7 @@ class FitCodecConfig:
     crop_s: Annotated[float, Field(ge=0.2, le=10)] = 1.28
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     threads: Annotated[int, Field(ge=1)] = 1
     save_every: Annotated[int, Field(ge=1)] = 200
 

@@ -205,7 +205,7 @@ def test_a_codec_of_another_talkies_is_refused_by_name() -> None:
 
     described = json.dumps({"name": "encodec", "networks": {}})
     with pytest.raises(
-        ValueError, match="'encodec' is not known here; there are mel_pca, audioldm"
+        ValueError, match="'encodec' is not known here; there are mel_pca, learned, audioldm"
     ):
         codec_from(save({"a": torch.zeros(1)}, {"codec": described}))
 
