@@ -28,7 +28,7 @@ class VocoderConfig:
     width: int = 256
     blocks: int = 4
     kernel: int = 7
-    settling: int = 3
+    settling: int = 4
     """Turns of Griffin-Lim: each lowers the spectrogram's error and makes voices rougher."""
 
     @property

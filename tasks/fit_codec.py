@@ -77,7 +77,7 @@ class FitCodecConfig:
     codec: CodecName = "mel_pca"
     pretrained: str = ""
     normalise: bool = True
-    steps: Annotated[int, Field(ge=1)] = 4000
+    steps: Annotated[int, Field(ge=1)] = 3000
     batch_size: Annotated[int, Field(ge=1)] = 16
     crop_s: Annotated[float, Field(ge=0.2, le=10)] = 1.28
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
