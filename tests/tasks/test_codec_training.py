@@ -14,7 +14,7 @@ from models.codec import Codec
 from models.learned_codec import LearnedCodec
 from storage.blobs import Blobs
 from storage.workspace import Workspace
-from tasks import codec_training
+from tasks import codec_training, encode
 from tasks.codec_training import CodecTrainer, Sounds
 from tasks.codecs import codec_bytes, codec_from
 from tasks.fit_codec import STAGE, FitCodecConfig, clip_sounds
@@ -175,3 +175,13 @@ def test_a_killed_stage_goes_on_and_stores_the_codec_of_one_that_was_not_killed(
     assert again["ref"] == whole["ref"]
     assert (whole["channels"], whole["latent_hz"], whole["fitted_clips"]) == (CHANNELS, 25, 2)
     assert not list(Workspace.at(workspace).path("scratch/training").iterdir())
+
+
+def test_clips_are_encoded_by_the_learned_codec_of_a_blob(
+    workspace: Path, trained: LearnedCodec
+) -> None:
+    (clip, _) = clips(workspace)
+    ref = Blobs(workspace).put_bytes(codec_bytes(trained), ".safetensors")
+    item = clip | {"item_id": "clip", "codec_ref": ref}
+    (row,) = run(encode.STAGE, workspace, [item], encode.EncodeConfig())["features"]
+    assert (row["extractor"], row["shape"]) == ("learned", [31, CHANNELS])
