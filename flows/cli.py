@@ -17,6 +17,7 @@ from flows.cli_codec import train_codec
 from flows.cli_export import export
 from flows.cli_lineage import lineage_commands
 from flows.cli_mixtures import mixtures
+from flows.cli_world import stage_world
 from flows.console import CatalogOption, JsonOption, WorkersOption, WorkspaceOption
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
@@ -33,6 +34,8 @@ USAGE_ERRORS = frozenset(
         "UnknownSource",
         "UnknownName",
         "NothingRejected",
+        "NoVoice",
+        "WorldError",
     ]
 )
 
@@ -50,6 +53,7 @@ catalog.add_typer(care)
 catalog.command(epilog="Example: talkies catalog export /data/plain")(export)
 app.add_typer(catalog, name="catalog")
 app.add_typer(mixtures, name="mixtures")
+app.command("stage-world", epilog="Example: talkies stage-world world --clips 25000")(stage_world)
 
 
 @app.callback()
