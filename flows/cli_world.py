@@ -33,8 +33,8 @@ def stage_world(
 ) -> None:
     """Stage a world: things that fall, roll and break, faces that speak, and the exact truth.
 
-    `talkies build --source OUT --name NAME` takes it in as any archive; the truth enters the
-    catalog as tables. The same seed gives the same clips, whatever the number of workers. Run
+    `talkies build OUT/recipe.yaml` takes it in as any archive; the truth enters the catalog as
+    tables. The same seed gives the same clips, whatever the number of workers. Run
     again, it goes on where it was stopped, and a larger number of clips adds to what is there.
     """
     from flows.progress import Progress
@@ -90,4 +90,4 @@ def stage_world(
                 f"seconds each, {world.rate_per_core:.2f} clips a second and core"
             ]
         )
-    console.say_lines([f"next: talkies build --source {out} --name world"])
+    console.say_lines([f"next: talkies build {out / 'recipe.yaml'}"])

@@ -1,6 +1,7 @@
 """Stages a world over the cores of this machine."""
 
 import multiprocessing
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.worker import begin_worker
-from tasks.world import Part, parts_of, prepare, stage_part, write_manifest
+from tasks.world import RECIPE, Part, parts_of, prepare, stage_part, write_manifest
 from tasks.world_plan import WorldConfig
 
 Tell = Callable[[int, int], None]
+SHIPPED_RECIPE = Path(__file__).parent / "world.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def stage_world(
     workers: int,
     tell: Tell,
 ) -> World:
-    """Makes the clips of a world that are not there yet, and its manifest.
+    """Makes the clips of a world that are not there yet, its manifest, and a recipe for it.
 
     Raises WorldError where the folder holds something else, and NoVoice for a voice that is not
     here.
@@ -73,6 +75,9 @@ def stage_world(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     kinds = write_manifest(out, clips, with_transcripts)
+    recipe = out / RECIPE
+    if not recipe.exists():
+        shutil.copyfile(SHIPPED_RECIPE, recipe)
     return World(kinds, made, time.perf_counter() - started, cpu_s)
 
 

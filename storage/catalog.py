@@ -154,12 +154,15 @@ class Catalog:
         self.connection.execute(f"{_no_rows(stage.items)}", bound)
         columns = [column[0] for column in self.connection.description or ()]
         hashed = [c for c in columns if c != "cost_s" and not c.startswith("_")]
-        packed = ", ".join(f'"{c}" := items."{c}"' for c in hashed)
+        packed = _as_json(c for c in hashed if c not in stage.later_columns)
+        if stage.later_columns:
+            some = " OR ".join(f'items."{c}" IS NOT NULL' for c in stage.later_columns)
+            later = _as_json(stage.later_columns)
+            packed = f"{packed} || CASE WHEN {some} THEN {later} ELSE '' END"
         self.connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE keyed AS
                 WITH items AS ({stage.items}),
-                hashed AS (SELECT items.*, sha256(to_json(struct_pack({packed}))::VARCHAR)
-                                  AS _input_hash FROM items),
+                hashed AS (SELECT items.*, sha256({packed}) AS _input_hash FROM items),
                 cut AS (SELECT *, floor((sum(cost_s) OVER (ORDER BY item_id) - cost_s)
                                   / $_shard_s)::BIGINT AS _shard FROM hashed)
                 SELECT cut.*, $_fingerprint AS _fingerprint,
@@ -333,6 +336,12 @@ def _bind(sql: str, config: Any) -> dict[str, Any]:
 
 def _bindable(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _as_json(columns: Iterable[str]) -> str:
+    """SQL for some columns of an item as one text."""
+    packed = ", ".join(f'"{column}" := items."{column}"' for column in columns)
+    return f"to_json(struct_pack({packed}))::VARCHAR"
 
 
 def _no_rows(sql: str) -> str:

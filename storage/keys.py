@@ -53,6 +53,10 @@ RESTORE = "restore a backup of the catalog (`talkies catalog restore`)"
 FOREIGN_KEYS: tuple[ForeignKey, ...] = (
     _key("sources.source_id", "files.source_id"),
     _key("decodes.source_id", "sources.source_id"),
+    _key("truths.source_id", "sources.source_id"),
+    _key("true_events.source_id", "truths.source_id"),
+    _key("true_words.source_id", "truths.source_id"),
+    _key("true_phonemes.source_id", "truths.source_id"),
     _key("voices.source_id", "decodes.source_id"),
     _key("windows.source_id", "sources.source_id"),
     _key("fingerprints.source_id", "decodes.source_id"),

@@ -17,6 +17,7 @@ REASONS: dict[str, str] = {
     "out_of_memory": "Decoding needed more memory than its limit; raise it or drop the file.",
     "output_too_large": "Decoding wrote more than its limit; raise the limit or drop the file.",
     "crashed": "The decoder crashed on this file; it cost this item only.",
+    "bad_truth": "What the manifest says is true of the source cannot be read; mend its JSON.",
     "too_short": "The clip is shorter than the recipe's minimum.",
     "no_speech": "Speech was expected in this clip and none was found.",
     "no_phonemes": "The text has no word that can be pronounced in its language.",

@@ -14,12 +14,21 @@ from storage.sight_tables import SIGHT_TABLES
 from storage.sight_views import SIGHT_VIEWS
 from storage.source_tables import SOURCE_TABLES
 from storage.state_tables import STATE_TABLES
+from storage.truth_tables import TRUTH_TABLES
 from storage.views import VIEW_LIST
 
 SCHEMA_VERSION = 3
 
 TABLES: dict[str, Table] = {
-    t.name: t for t in (*SOURCE_TABLES, *CLIP_TABLES, *SIGHT_TABLES, *MODEL_TABLES, *STATE_TABLES)
+    t.name: t
+    for t in (
+        *SOURCE_TABLES,
+        *CLIP_TABLES,
+        *SIGHT_TABLES,
+        *TRUTH_TABLES,
+        *MODEL_TABLES,
+        *STATE_TABLES,
+    )
 }
 VIEWS: dict[str, View] = {view.name: view for view in (*VIEW_LIST, *SIGHT_VIEWS)}
 

@@ -72,6 +72,14 @@ SOURCE_TABLES: tuple[Table, ...] = (
             "",
             "/archive/licensed.parquet",
         ),
+        optional("split", STRING, "Split that the manifest puts it into.", "", "test"),
+        optional(
+            "truth",
+            STRING,
+            "What the manifest says is true of it, as JSON; the table `truths` holds it apart.",
+            "",
+            '{"kind": "speech", "words": [["this", 0.21, 0.35]]}',
+        ),
     ),
     table(
         "sources",

@@ -115,6 +115,8 @@ class Stage:
             is made of it; an item that one of them ended is tried again when one changes.
         later: fields that came after the stage was first used, whose default is what it did before;
             a default is left out of the fingerprint, so that what is done stays done.
+        later_columns: columns of the items that came later; where an item has none of them, its
+            input is what it was before.
         keeps_history: items that are gone keep their rows (datasets, models, soundtracks).
         title: what it does, for progress bars and plans.
         given: what the items query reads that no table holds, by name: files of a folder, groups
@@ -133,6 +135,7 @@ class Stage:
     selects: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    later_columns: tuple[str, ...] = ()
     keeps_history: bool = False
     given: Given | None = None
 

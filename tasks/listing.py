@@ -16,7 +16,7 @@ from tasks.arrow_index import dataset_files
 from tasks.container import local_path
 from tasks.globs import Globs
 from tasks.inside import Contents, Refusal, Slice
-from tasks.manifest import MANIFEST_COLUMNS, Manifest, facts_said
+from tasks.manifest import LISTED_COLUMNS, Manifest, facts_said
 from tasks.objects import S3, facts_of_objects, objects_below, small_objects
 from tasks.sidecar import (
     MAX_BYTES,
@@ -282,5 +282,5 @@ def _container_row(path: Path, said: Said | None) -> Row:
 
 
 def _row(uri: str, size_bytes: int, mtime_ns: int, said: Said) -> Row:
-    facts: Row = {name: said.get(name) for name in MANIFEST_COLUMNS}
+    facts: Row = {name: said.get(name) for name in LISTED_COLUMNS}
     return facts | {"uri": uri, "size_bytes": size_bytes, "mtime_ns": mtime_ns}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.access import StoreError
+from storage.keys import SPLITS
 from storage.rejects import Rejected
 from storage.store import ObjectStore
 from tasks.container import local_path
@@ -16,6 +17,9 @@ from tasks.objects import S3
 from tasks.source_uri import INSIDE, inside_uri, scheme_of, split_inside, uri_of
 
 MANIFEST_COLUMNS = ("licence", "attribution", "consent", "transcript", "speaker", "recording")
+MANIFEST_ONLY = ("split", "truth")
+"""What a manifest alone may say: what lies in a tar or a dataset often has a `split` of its own."""
+LISTED_COLUMNS = (*MANIFEST_COLUMNS, *MANIFEST_ONLY)
 # What the same is called elsewhere; the name in MANIFEST_COLUMNS comes first where both are given.
 SPELLINGS = {
     "license": "licence",
@@ -37,7 +41,7 @@ class Manifest:
     Attributes:
         path: where it lies.
         lists: whether its rows are the sources; else it only says something of them.
-        said: uri → what its row says, by MANIFEST_COLUMNS; what is empty is left out.
+        said: uri → what its row says, by LISTED_COLUMNS; what is empty is left out.
     """
 
     path: str
@@ -89,7 +93,7 @@ def read_manifest(root: str | Path, name: str, is_optional: bool = False) -> Man
         if not key:
             continue
         uri = _listed_uri(path, number, str(key)) if lists else manifest_place(str(root), str(key))
-        facts = facts_said(row)
+        facts = facts_said(row) | _own_facts(path, number, row)
         if said.setdefault(uri, facts) != facts:
             raise ManifestError(
                 f"manifest {path}: row {number} says other things of {key} than row {first[uri]}; "
@@ -99,6 +103,17 @@ def read_manifest(root: str | Path, name: str, is_optional: bool = False) -> Man
     if lists and not said:
         raise ManifestError(f"manifest {path}: no row has a uri; add the sources")
     return Manifest(path, lists, said)
+
+
+def _own_facts(path: str, number: int, row: Mapping[str, Any]) -> dict[str, str]:
+    """What a row says under MANIFEST_ONLY; raises ManifestError for a split that there is not."""
+    facts = {name: str(row[name]).strip() for name in MANIFEST_ONLY if row.get(name)}
+    if (split := facts.get("split", SPLITS[0])) not in SPLITS:
+        raise ManifestError(
+            f"manifest {path}: row {number}: split {split!r}: give {', '.join(SPLITS)} or nothing, "
+            "or call the column otherwise"
+        )
+    return facts
 
 
 def _read(path: str) -> bytes | None:
@@ -134,7 +149,7 @@ def _parquet(path: str, data: bytes) -> tuple[list[str], Iterable[tuple[int, dic
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    known = {"uri", "path", *MANIFEST_COLUMNS, *SPELLINGS}
+    known = {"uri", "path", *LISTED_COLUMNS, *SPELLINGS}
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             names = [name for name in file.schema_arrow.names if name in known]

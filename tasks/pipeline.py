@@ -26,6 +26,7 @@ from tasks import (
     sync,
     train,
     transcribe,
+    truth,
     voice,
 )
 from tasks.clip_encoders import NONE
@@ -33,6 +34,7 @@ from tasks.clip_encoders import NONE
 INGEST: tuple[Stage, ...] = (
     scan.STAGE,
     probe.STAGE,
+    truth.STAGE,
     decode.STAGE,
     voice.STAGE,
     clips.STAGE,

@@ -23,7 +23,14 @@ from tasks.listing import (
     manifest_rows,
     sidecars_in,
 )
-from tasks.manifest import MANIFEST_COLUMNS, Manifest, manifest_place, read_manifest
+from tasks.manifest import (
+    LISTED_COLUMNS,
+    MANIFEST_COLUMNS,
+    MANIFEST_ONLY,
+    Manifest,
+    manifest_place,
+    read_manifest,
+)
 from tasks.objects import S3
 from tasks.source_copy import SCHEME_OF_SUFFIX, contents_of, sha256_source, source_facts
 from tasks.source_uri import INSIDE, scheme_of, told, uri_of
@@ -47,13 +54,13 @@ LISTING = pa.schema(
         ("uri", pa.string()),
         ("size_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
-        *((name, pa.string()) for name in MANIFEST_COLUMNS),
+        *((name, pa.string()) for name in LISTED_COLUMNS),
         ("cues", CUES),
         ("listed_in", pa.string()),
     ]
 )
 SEARCH = pa.schema([("manifest", pa.string()), ("lists", pa.bool_())])
-COLUMNS = ("uri", "size_bytes", "mtime_ns", *MANIFEST_COLUMNS, "cues", "listed_in")
+COLUMNS = ("uri", "size_bytes", "mtime_ns", *LISTED_COLUMNS, "cues", "listed_in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class ScanConfig:
     Attributes:
         folder: the folder, searched with all its subfolders, or one tar, or `s3://bucket/prefix`;
             a relative one counts from the recipe's own folder.
-        manifest: CSV or Parquet with any of MANIFEST_COLUMNS. With a column `uri` its rows are the
+        manifest: CSV or Parquet with any of LISTED_COLUMNS. With a column `uri` its rows are the
             sources and no folder is searched; with a column `path` it says something of the
             folder's. A missing one is no error while it has its default name.
         globs: only files whose path below the folder matches one of these.
@@ -225,15 +232,18 @@ STAGE = Stage(
     config=ScanConfig,
     items=f"""
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               cues, listed_in, greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
+               cues, listed_in, {", ".join(MANIFEST_ONLY)},
+               greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
         FROM listing
         UNION ALL
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               cues, listed_in, size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known
+               cues, listed_in, {", ".join(MANIFEST_ONLY)},
+               size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known
         FROM files WHERE NOT {OWN} AND uri NOT IN (SELECT uri FROM listing)
     """,
     selects=("folder", "manifest", "globs", "files"),
     outputs=(Output("files", key="uri"),),
+    later_columns=MANIFEST_ONLY,
     run=scan_shard,
     given=lambda _catalog, config: _given(config),
 )

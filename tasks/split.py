@@ -3,11 +3,12 @@
 Sources are joined by the edges of `relations` into components; a component is in one split whole.
 
 **How it is stable without a memory.** Each source has *draws*: hashes of the speakers and
-recordings that its manifest names, or of its own id where it names none. A draw gives a split by
-chance; the split of a component is the strictest of its members' draws: test over validation over
-train. A union of components has the draws of both, so the strictest can only become stricter:
-whatever is added, in whatever order, a source never leaves test or validation for train, an
-unrelated source changes nothing, and a build from scratch gives the same as many small ones.
+recordings that its manifest names, or of its own id where it names none; a split that the manifest
+names is a draw itself, in place of the id's. A draw gives a split by chance; the split of a
+component is the strictest of its members' draws: test over validation over train. A union of
+components has the draws of both, so the strictest can only become stricter: whatever is added, in
+whatever order, a source never leaves test or validation for train, an unrelated source changes
+nothing, and a build from scratch gives the same as many small ones.
 
 **What it costs.** A component of n unnamed sources has n draws, so with a test share of t it is in
 test with probability 1 - (1 - t)^n; two near-duplicates at t = 0.1 in 19 % of cases. No rule
@@ -100,6 +101,7 @@ def splits_of(
     names: Iterable[tuple[str, str]],
     recorded: Mapping[str, str],
     config: SplitConfig,
+    given: Iterable[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """Component → its split.
 
@@ -108,13 +110,19 @@ def splits_of(
         names: (source, name) for every speaker and recording that is named.
         recorded: source → split that it was given before under the same drawing.
         config: shares and salt.
+        given: (source, split) that the manifest names.
     """
+    put: dict[str, list[str]] = {}
+    for source_id, split in given:
+        put.setdefault(source_id, []).append(split)
     named: dict[str, set[str]] = {}
     for source_id, name in names:
         named.setdefault(source_id, set()).add(name)
     strictest: dict[str, int] = {}
     for source_id, component_id in component_ids.items():
-        drawn = [split_of(draw, config) for draw in named.get(source_id, (source_id,))]
+        own = () if source_id in put else (source_id,)
+        drawn = [split_of(draw, config) for draw in named.get(source_id, own)]
+        drawn += put.get(source_id, [])
         drawn += [recorded[source_id]] if source_id in recorded else []
         place = max(SPLITS.index(split) for split in drawn)
         strictest[component_id] = max(place, strictest.get(component_id, 0))
@@ -132,7 +140,10 @@ def drawn_splits(catalog: "Catalog", config: SplitConfig) -> dict[str, pa.Table]
     names = rows("SELECT source_id, kind || ':' || name FROM named_sources")
     recorded = rows("SELECT source_id, split FROM splits WHERE drawing = ?", [config.drawing])
     joined = components(sources, ((one, other) for one, other in pairs))
-    splits = splits_of(joined, ((s, n) for s, n in names), dict(recorded), config)
+    given = rows("SELECT source_id, split FROM files WHERE split IS NOT NULL")
+    splits = splits_of(
+        joined, ((s, n) for s, n in names), dict(recorded), config, ((s, g) for s, g in given)
+    )
     table = {
         "source_id": list(joined),
         "component_id": list(joined.values()),

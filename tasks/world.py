@@ -21,7 +21,7 @@ from tasks.world_plan import WorldConfig, plan_clip
 
 PART = 25
 """Clips of a part."""
-DESCRIPTION, MANIFEST = "world.json", "manifest.csv"
+DESCRIPTION, MANIFEST, RECIPE = "world.json", "manifest.csv", "recipe.yaml"
 COLUMNS = ("path", "licence", "attribution", "consent", "transcript", "split", "truth")
 RIGHTS = ("CC0-1.0", "talkies stage-world", "no_person")
 

@@ -23,6 +23,8 @@ from tasks.world_motion import (
 )
 
 Done = tuple[list[Mover], list[Event]]
+DOOR_SCALE = 4.0
+SHOE_SCALE = 2.0
 
 
 def drop(bodies: list[Body], seconds: float, generator: np.random.Generator) -> Done:
@@ -90,7 +92,8 @@ def slam(bodies: list[Body], seconds: float, generator: np.random.Generator) -> 
     door = Swing(body, x_m, height_m, angle, opens_s, closes_s, closes_s + falls_s)
     # The edge's speed when it meets the frame: the angle falls as the square of time.
     speed = 2 * angle / falls_s * 0.4 * height_m
-    return [door], [Event("slam", door.slam_s, door.slam_s, body.number, speed, x_m)]
+    at_s = door.slam_s
+    return [door], [Event("slam", at_s, at_s, body.number, speed, x_m, scale=DOOR_SCALE)]
 
 
 def walk(bodies: list[Body], seconds: float, generator: np.random.Generator) -> Done:
@@ -104,10 +107,10 @@ def walk(bodies: list[Body], seconds: float, generator: np.random.Generator) -> 
     steps_s = tuple(first_s + every_s * step for step in range(count))
     middle = float(generator.uniform(0.8, 1.2))
     x_m = tuple(middle + sign * stride_m * (step - count / 2) for step in range(count))
-    speed = stride_m / every_s
+    speed = 1.5 * stride_m / every_s
     inside = [step for step in range(count) if 0 <= x_m[step] <= SPAN_M]
     events = [
-        Event("step", steps_s[step], steps_s[step], body.number, 1.5 * speed, x_m[step])
+        Event("step", steps_s[step], steps_s[step], body.number, speed, x_m[step], scale=SHOE_SCALE)
         for step in inside
     ]
     return [Walk(body, steps_s, x_m, 1.2 * every_s)], events
@@ -142,7 +145,8 @@ def shatter(bodies: list[Body], seconds: float, generator: np.random.Generator) 
     movers: list[Mover] = [Path(vase, (Piece(-1.0, x_m, y_m), fall[0]), end_s=at_s)]
     events = [Event("break", at_s, at_s, vase.number, speed, x_m)]
     for _ in range(int(generator.integers(4, 8))):
-        shard = replace(vase, shape="shard", radius_m=vase.radius_m * generator.uniform(0.25, 0.45))
+        scale = float(generator.uniform(0.25, 0.45))
+        shard = replace(vase, shape="shard", radius_m=vase.radius_m * scale)
         up, out = generator.uniform(0.8, 0.45 * speed + 1.0), generator.uniform(-0.7, 0.7)
         up, out = float(up), float(out)
         lands_s = at_s + 2 * up / GRAVITY
@@ -152,7 +156,7 @@ def shatter(bodies: list[Body], seconds: float, generator: np.random.Generator) 
         )
         movers.append(Path(shard, pieces))
         where = x_m + out * 2 * up / GRAVITY
-        events.append(Event("shard", lands_s, lands_s, vase.number, up, where))
+        events.append(Event("shard", lands_s, lands_s, vase.number, up, where, scale=scale))
     return movers, events
 
 

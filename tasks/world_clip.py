@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.timeline import AUDIO48_HZ
 from tasks.draws import keyed_generator, rounded
 from tasks.world_face import SIDE, paint_features, paint_head
-from tasks.world_motion import SPAN_M, TOP_M, Event
+from tasks.world_motion import SPAN_M, Event
 from tasks.world_mouth import Mouth, idle_mouths, jittered, mouths
 from tasks.world_picture import Image, as_filmed, draw_room, draw_scene, shakes
 from tasks.world_plan import ClipPlan, WorldConfig
@@ -258,13 +258,14 @@ def _event(event: Event, plan: ClipPlan, gain_db: float) -> dict[str, Any]:
         "object": {"rain": "rain", "drift": "cloud"}.get(event.kind, body.shape),
         "body": event.body,
         "other": event.other if event.other >= 0 else None,
-        "size_m": rounded(2 * body.radius_m),
+        "size_m": None if event.kind == "rain" else rounded(2 * body.radius_m * event.scale),
         "material": material,
         "speed_mps": rounded(event.speed_mps),
         "level_dbfs": rounded(level_dbfs(event) + gain_db) if heard else None,
-        "pitch_hz": rounded(pitch_hz(body)) if heard and event.kind != "rain" else None,
+        "pitch_hz": rounded(pitch_hz(body, event.scale))
+        if heard and event.kind != "rain"
+        else None,
         "x": rounded(min(max(event.x_m / SPAN_M, 0.0), 1.0)),
-        "y": rounded(TOP_M / SPAN_M),
     }
 
 

@@ -1,7 +1,7 @@
 """The neural voice of hibari-tts (Apache-2.0), an optional package.
 
 Its network counts the frames of each phoneme inside; the graph is opened with that count as one
-more output.
+more output. The frames are 25 ms, so its times are coarser than those of the other synthesisers.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ LONG_FORMS = {
     "A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "ʧ": "tʃ", "ʤ": "dʒ", "ᵊ": "ə",
 }  # fmt: skip
 """Symbols of its alphabet (misaki's) that stand for two of IPA."""
-STRESS, LENGTH, SPACE = "ˈˌ", "ː", " "
+STRESS, LENGTH, SPACE, STOP = "ˈˌ", "ː", " ", "."
 
 
 class Hibari:
@@ -42,7 +42,7 @@ class Hibari:
 
     def say(self, voice: str, text: str, stretch: float) -> Spoken:
         """What the voice makes of a text."""
-        symbols = "".join(self._hibari.phonemize(text))
+        symbols = "".join(self._hibari.phonemize(f"{text}{STOP}"))
         ids = self._hibari.ids(symbols)
         if len(ids) != len(symbols) + 2:
             raise NoVoice(f"hibari knows not all symbols of {symbols!r}; leave out its voice")
@@ -69,6 +69,8 @@ def phones_of(symbols: str, ends_s: list[float]) -> list[tuple[int, Mark]]:
     phones: list[tuple[int, Mark]] = []
     word, start_s = 0, ends_s[0]
     for symbol, end_s in zip(symbols, ends_s[1:], strict=False):
+        if symbol == STOP:
+            break
         if symbol in STRESS:
             continue
         parts = [] if symbol in (SPACE, LENGTH) else split(LONG_FORMS.get(symbol, symbol))

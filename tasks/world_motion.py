@@ -61,6 +61,8 @@ class Event:
         x_m: where, from the left edge.
         other: the number of the body that it hits, or -1 for the floor or a frame.
         hits_s: contacts within a span that each make a sound.
+        scale: size of what sounds as a multiple of the body's: a shard is a part of a vase, a door
+            larger than the class of size that it is drawn from.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class Event:
     x_m: float
     other: int = -1
     hits_s: tuple[float, ...] = ()
+    scale: float = 1.0
 
     @property
     def is_heard(self) -> bool:

@@ -22,15 +22,17 @@ LOUDEST_DBFS = -9.0
 SOFTER_DB = {"roll": -13.0, "rain": -16.0, "shard": -4.0, "step": 4.0}
 """Kinds whose speeds are not those of a fall."""
 KNOCK_S = 0.004
+DAMPED = 0.35
+"""Share of its time that a shard on the floor or a shoe with a foot in it rings."""
 LONGEST_S = 2.5
 FLOOR_DBFS = -66.0
 """RMS of the noise of every recording: no clip is empty of sound."""
 BLOCK = 256
 
 
-def pitch_hz(body: Body) -> float:
-    """The lowest mode of a body."""
-    return PITCH_HZ_M / body.radius_m
+def pitch_hz(body: Body, scale: float = 1.0) -> float:
+    """The lowest mode of a body, or of what is so many times its size."""
+    return PITCH_HZ_M / (body.radius_m * scale)
 
 
 def level_dbfs(event: Event) -> float:
@@ -64,27 +66,21 @@ def render(
             _add_span(track, event, body, peak, generator)
             continue
         start = math.ceil(event.start_s * AUDIO48_HZ - 1e-9)
-        _add(track, start, peak * struck(body, event.kind, generator))
+        _add(track, start, np.float32(peak) * struck(body, event, generator))
     return track
 
 
-def struck(body: Body, kind: str, generator: np.random.Generator) -> Sound:
+def struck(body: Body, event: Event, generator: np.random.Generator) -> Sound:
     """The sound (T,) of a body that is struck, from its first sample on, with a peak of 1."""
     material = body.made_of
-    pitch = pitch_hz(body)
-    if kind == "slam":
-        pitch *= 0.25
-    if kind == "step":
-        pitch *= 0.5
-    if kind == "shard":
-        pitch *= generator.uniform(1.8, 3.2)
-    shortest = 0.35 if kind in ("shard", "step") else 1.0
-    sound = _modes(material, pitch, material.t60_s * shortest, generator)
+    shorter = DAMPED if event.kind in ("shard", "step") else 1.0
+    pitch = pitch_hz(body, event.scale)
+    sound = _modes(material, pitch, material.t60_s * shorter, generator)
     knock = round(KNOCK_S * AUDIO48_HZ)
     noise = generator.standard_normal(knock).astype(np.float32)
     noise *= np.exp(-np.arange(knock, dtype=np.float32) * (6.0 / knock))
     sound[:knock] += (0.5 * material.knock) * noise
-    if kind == "break":
+    if event.kind == "break":
         length = min(len(sound), AUDIO48_HZ // 5)
         crash = generator.standard_normal(length).astype(np.float32)
         crash *= np.exp(-np.arange(length, dtype=np.float32) * (7.0 / length))
