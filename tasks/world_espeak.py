@@ -3,7 +3,10 @@
 It calls back with its sound and with the sample at which each word and each phoneme begins.
 """
 
+import _ctypes
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char, c_char_p, c_int, c_short, c_size_t, c_uint, c_void_p
 from typing import Any
 
@@ -21,6 +24,9 @@ UTF8 = 1
 LIST_END, WORD, PHONEME = 0, 1, 7
 RATE_WPM = 165
 RATE_PARAMETER = 1
+SYNTH_ARGUMENTS = (
+    c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p,
+)  # fmt: skip
 
 
 class _Id(ctypes.Union):
@@ -44,49 +50,71 @@ _Callback = ctypes.CFUNCTYPE(c_int, POINTER(c_short), c_int, POINTER(_Event))
 
 
 class Espeak:
-    """espeak-ng's voices; raises NoVoice where the library is not here."""
+    """espeak-ng's voices; raises NoVoice where the library is not here.
+
+    The flutter of its pitch goes on from one text to the next in a variable that nothing resets, so
+    the library is loaded anew for each text: what a text sounds like depends on it alone.
+    """
 
     voices = VOICES
 
     def __init__(self) -> None:
-        """Loads the library."""
+        """Finds the library and its data."""
         try:
-            self._library: Any = ctypes.CDLL(str(locate("espeak_library")))
-            data = str(locate("espeak_data")).encode()
+            self._place = str(locate("espeak_library"))
+            self._data = str(locate("espeak_data")).encode()
+            with self._loaded():
+                pass
         except (OSError, MissingWeight) as error:
             raise NoVoice(f"espeak-ng is not here: {error}") from None
-        self._library.espeak_Synth.argtypes = (
-            c_char_p, c_size_t, c_uint, c_int, c_uint, c_uint, c_void_p, c_void_p,
-        )  # fmt: skip
-        options = PHONEME_EVENTS | IPA | DO_NOT_EXIT
-        self._rate_hz = self._library.espeak_Initialize(SYNCHRONOUS, 0, data, options)
-        if self._rate_hz <= 0:
-            raise NoVoice("espeak-ng is not here: its data cannot be read")
-        self._blocks: list[NDArray[np.int16]] = []
-        self._events: list[tuple[int, int, str]] = []
-        self._callback = _Callback(self._take)  # kept, because the library calls it later
-        self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, voice: str, text: str, stretch: float) -> Spoken:
         """What a voice makes of a text."""
-        self._blocks, self._events = [], []
-        if self._library.espeak_SetVoiceByName(voice.encode()):
-            raise NoVoice(f"espeak-ng has no voice {voice!r}")
-        self._library.espeak_SetParameter(RATE_PARAMETER, round(RATE_WPM / stretch), 0)
-        line = text.encode()
-        self._library.espeak_Synth(line, len(line) + 1, 0, 0, 0, UTF8, None, None)
-        audio = np.concatenate(self._blocks).astype(np.float32) / np.float32(32_768)
-        phones = phones_of(self._events, self._rate_hz, len(audio))
-        return spoken(audio, self._rate_hz, text, phones, "espeak-ng")
+        taken = _Taken()
+        callback = _Callback(taken.take)  # lives as long as the library may call it
+        with self._loaded() as (library, rate_hz):
+            library.espeak_SetSynthCallback(callback)
+            if library.espeak_SetVoiceByName(voice.encode()):
+                raise NoVoice(f"espeak-ng has no voice {voice!r}")
+            library.espeak_SetParameter(RATE_PARAMETER, round(RATE_WPM / stretch), 0)
+            line = text.encode()
+            library.espeak_Synth(line, len(line) + 1, 0, 0, 0, UTF8, None, None)
+        audio = np.concatenate(taken.blocks).astype(np.float32) / np.float32(32_768)
+        phones = phones_of(taken.events, rate_hz, len(audio))
+        return spoken(audio, rate_hz, text, phones, "espeak-ng")
 
-    def _take(self, samples: Any, count: int, events: Any) -> int:
+    @contextmanager
+    def _loaded(self) -> Iterator[tuple[Any, int]]:
+        """The library, just loaded, and its sample rate; it is unloaded at the end."""
+        library: Any = ctypes.CDLL(self._place)
+        try:
+            library.espeak_Synth.argtypes = SYNTH_ARGUMENTS
+            options = PHONEME_EVENTS | IPA | DO_NOT_EXIT
+            rate_hz = library.espeak_Initialize(SYNCHRONOUS, 0, self._data, options)
+            if rate_hz <= 0:
+                raise NoVoice("espeak-ng is not here: its data cannot be read")
+            yield library, rate_hz
+            library.espeak_Terminate()
+        finally:
+            _ctypes.dlclose(library._handle)
+
+
+class _Taken:
+    """The sound and the events that espeak-ng calls back with."""
+
+    def __init__(self) -> None:
+        self.blocks: list[NDArray[np.int16]] = []
+        self.events: list[tuple[int, int, str]] = []
+
+    def take(self, samples: Any, count: int, events: Any) -> int:
+        """Takes the next block; the answer 0 asks for more."""
         if samples and count:
-            self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            self.blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         place = 0
         while (event := events[place]).type != LIST_END:
             if event.type in (WORD, PHONEME):
                 symbol = event.id.string.decode() if event.type == PHONEME else ""
-                self._events.append((event.type, event.sample, symbol))
+                self.events.append((event.type, event.sample, symbol))
             place += 1
         return 0
 

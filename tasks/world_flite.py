@@ -59,6 +59,7 @@ class Flite:
             loaded = {name: ctypes.CDLL(f"libflite_cmu_us_{name}.so.1") for name in VOICES}
         except OSError as error:
             raise NoVoice(f"flite is not here ({error}); {MEND}") from None
+        self._libc = ctypes.CDLL(None)
         self._flite.flite_init()
         self._flite.utt_wave.restype = POINTER(_Wave)
         self._flite.utt_wave.argtypes = (c_void_p,)
@@ -76,6 +77,8 @@ class Flite:
         pointer = self._voices[voice]
         features = ctypes.cast(pointer, POINTER(_Voice)).contents.features
         self._flite.feat_set_float(features, b"duration_stretch", stretch)
+        # Its breath is drawn from the C library's numbers, which go on from what was said before.
+        self._libc.srand(1)
         utterance = self._flite.flite_synth_text(text.encode(), pointer)
         try:
             wave = self._flite.utt_wave(utterance).contents

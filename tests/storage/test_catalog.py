@@ -180,6 +180,17 @@ def test_cost_and_columns_with_an_underscore_are_not_part_of_the_input(catalog: 
     assert catalog.plan(STAGE, MadeConfig()).is_idle
 
 
+def test_a_later_column_changes_the_input_only_where_an_item_has_it(catalog: Catalog) -> None:
+    show(catalog, THINGS)
+    work(catalog)
+    more = "CASE name WHEN 'a' THEN $told END AS told, colour"
+    for told, pending in (("NULL", 0), ("'it'", 1)):
+        items = STAGE.items.replace("colour", more.replace("$told", told), 1)
+        stage = dataclasses.replace(STAGE, items=items, later_columns=("told",))
+        assert catalog.plan(stage, MadeConfig()).items == pending
+        assert catalog.plan(dataclasses.replace(stage, later_columns=()), MadeConfig()).items == 3
+
+
 def test_a_changed_threshold_makes_every_item_pending(catalog: Catalog) -> None:
     show(catalog, THINGS)
     work(catalog)

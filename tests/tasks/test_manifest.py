@@ -144,6 +144,28 @@ def test_a_parquet_manifest_of_paths_says_something_of_the_folder(tmp_path: Path
     assert (row["transcript"], row["speaker"], row["listed_in"]) == ("words", "3", None)
 
 
+@pytest.mark.parametrize("name", ["said.csv", "said.parquet"])
+def test_a_manifest_may_name_the_split_and_the_truth_of_a_source(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    (tmp_path / "b.mp4").write_bytes(b"b")
+    rows = [
+        {"path": "a.mp4", "split": "test", "truth": "{}"},
+        {"path": "b.mp4", "split": "", "truth": ""},
+    ]
+    write(tmp_path / name, rows)
+    found = [(row["split"], row["truth"]) for row in listed(tmp_path, name).values()]
+    assert found == [("test", "{}"), (None, None)]
+    write(tmp_path / name, [{"path": "a.mp4", "split": "dev"}])
+    with pytest.raises(ManifestError, match=r"split 'dev': give train, validation, test"):
+        listed(tmp_path, name)
+
+
+def test_a_split_inside_a_tar_or_a_dataset_is_not_ours(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"x.mp4": b"x", "x.json": b'{"split": "dev", "license": "CC0"}'})
+    (row,) = listed(tmp_path, "manifest.csv").values()
+    assert (row["split"], row["licence"]) == (None, "CC0")
+
+
 def test_our_own_name_of_a_column_comes_before_other_spellings() -> None:
     assert facts_said({"license": "a", "licence": "b"}) == {"licence": "b"}
     assert facts_said({"license": "a", "licence": "", "speaker": True, "text": None}) == {

@@ -165,6 +165,24 @@ def test_the_strictest_draw_wins() -> None:
     assert set(joined.values()) == {"test"}
 
 
+def test_a_split_that_the_manifest_names_is_the_draw_and_the_strictest_still_wins() -> None:
+    alone = {source: source for source in FEW}
+    for split in SPLITS:
+        put = [(source, split) for source in FEW]
+        assert set(splits_of(alone, [], {}, THIRDS, put).values()) == {split}
+    one, other = FEW[:2]
+    joined = components([one, other], [(one, other)])
+    assert set(splits_of(joined, [], {}, THIRDS, [(one, "train"), (other, "test")]).values()) == {
+        "test"
+    }
+    # What was recorded before stays as strict, and a name that is given is a draw beside it.
+    assert splits_of({one: one}, [], {one: "validation"}, THIRDS, [(one, "train")]) == {
+        one: "validation"
+    }
+    named = splits_of({one: one}, [(one, "speaker:a")], {}, THIRDS, [(one, "train")])
+    assert named == {one: split_of("speaker:a", THIRDS)}
+
+
 def test_unnamed_components_drift_to_test_as_the_docstring_says_and_named_ones_do_not() -> None:
     config = SplitConfig(test=0.1, validation=0.0)
     pairs = list(zip(SOURCES[::2], SOURCES[1::2], strict=True))
