@@ -7,7 +7,7 @@ import _ctypes
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, c_char, c_char_p, c_int, c_short, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_void_p
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,9 @@ _Callback = ctypes.CFUNCTYPE(c_int, POINTER(c_short), c_int, POINTER(_Event))
 class Espeak:
     """espeak-ng's voices; raises NoVoice where the library is not here.
 
-    The flutter of its pitch goes on from one text to the next in a variable that nothing resets, so
-    the library is loaded anew for each text: what a text sounds like depends on it alone.
+    The flutter of its pitch goes on from one text to the next in a variable that nothing resets,
+    and its noise is drawn from the process's number. So the library is loaded anew for each text,
+    with a seed: what a text sounds like depends on it alone.
     """
 
     voices = VOICES
@@ -93,6 +94,7 @@ class Espeak:
             rate_hz = library.espeak_Initialize(SYNCHRONOUS, 0, self._data, options)
             if rate_hz <= 0:
                 raise NoVoice("espeak-ng is not here: its data cannot be read")
+            library.espeak_ng_SetRandSeed(c_long(1))
             yield library, rate_hz
             library.espeak_Terminate()
         finally:
