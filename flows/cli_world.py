@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows import console
-from flows.console import JsonOption, WorkersOption
+from flows.console import JsonOption, WorkersOption, WorkspaceOption
 
 
 def stage_world(
@@ -29,6 +29,7 @@ def stage_world(
         bool, typer.Option(help="Give the build what is said; else it must recognise it.")
     ] = True,
     workers: WorkersOption = None,
+    workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stage a world: things that fall, roll and break, faces that speak, and the exact truth.
@@ -36,6 +37,7 @@ def stage_world(
     `talkies build OUT/recipe.yaml` takes it in as any archive; the truth enters the catalog as
     tables. The same seed gives the same clips, whatever the number of workers. Run
     again, it goes on where it was stopped, and a larger number of clips adds to what is there.
+    The workspace is that of the build; nothing is written to it.
     """
     from flows.progress import Progress
     from flows.world import stage_world as stage
@@ -90,4 +92,5 @@ def stage_world(
                 f"seconds each, {world.rate_per_core:.2f} clips a second and core"
             ]
         )
-    console.say_lines([f"next: talkies build {out / 'recipe.yaml'}"])
+    there = f" --workspace {workspace}" if workspace else ""
+    console.say_lines([f"next: talkies build {out / 'recipe.yaml'}{there}"])
