@@ -1,12 +1,17 @@
 """`talkies stage-world`: a folder of clips whose truth is known."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import console
 from flows.console import JsonOption, WorkersOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from flows.world import World
 
 
 def stage_world(
@@ -41,6 +46,7 @@ def stage_world(
     """
     from flows.progress import Progress
     from flows.world import stage_world as stage
+    from tasks.world import RECIPE
     from tasks.world_plan import WorldConfig
     from tasks.world_voices import voices_here
 
@@ -69,28 +75,21 @@ def stage_world(
             lambda done, total: progress.show(bar, done, total=total),
         )
         progress.end(bar, f"  stage clips: {world.made} made, {clips - world.made} there before")
-    answer = {
-        "out": str(out),
-        "clips": clips,
-        "made": world.made,
-        "kinds": world.kinds,
-        "voices": list(config.voices),
-        "missing": missing,
-        "wall_s": world.wall_s,
-        "cpu_s": world.cpu_s,
-        "clips_per_core_s": world.rate_per_core,
-    }
     if as_json:
-        console.say_json(answer)
-        return
+        told = {"out": str(out), "clips": clips, **asdict(world), "missing": missing}
+        told |= {"voices": config.voices, "clips_per_core_s": world.rate_per_core}
+        console.say_json(told)
+    else:
+        there = f" --workspace {workspace}" if workspace else ""
+        console.say_lines([*_told(out, clips, world), f"next: talkies build {out}/{RECIPE}{there}"])
+
+
+def _told(out: Path, clips: int, world: "World") -> Iterator[str]:
+    """What was staged, in lines."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(world.kinds.items()))
-    console.say_lines([f"{out}: {clips} clips ({kinds}); manifest.csv says what is true of each"])
+    yield f"{out}: {clips} clips ({kinds}); manifest.csv says what is true of each"
     if world.rate_per_core:
-        console.say_lines(
-            [
-                f"{world.made} clips in {world.wall_s:.1f} s: {world.cpu_s / world.made:.3f} CPU "
-                f"seconds each, {world.rate_per_core:.2f} clips a second and core"
-            ]
+        yield (
+            f"{world.made} clips in {world.wall_s:.1f} s: {world.cpu_s / world.made:.3f} CPU "
+            f"seconds each, {world.rate_per_core:.2f} clips a second and core"
         )
-    there = f" --workspace {workspace}" if workspace else ""
-    console.say_lines([f"next: talkies build {out / 'recipe.yaml'}{there}"])

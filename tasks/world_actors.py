@@ -14,11 +14,11 @@ from tasks.world_motion import (
     Drift,
     Event,
     Mover,
-    Path,
     Piece,
     Rain,
     Swing,
     Walk,
+    Way,
     bounces,
 )
 
@@ -39,7 +39,7 @@ def drop(bodies: list[Body], seconds: float, generator: np.random.Generator) -> 
     else:
         y_m, held = TOP_M + 2 * body.radius_m, []
     pieces, events, _ = bounces(body, start_s, x_m, y_m, vx_mps)
-    return [Path(body, (*held, *pieces))], events
+    return [Way(body, (*held, *pieces))], events
 
 
 def roll(bodies: list[Body], seconds: float, generator: np.random.Generator) -> Done:
@@ -71,7 +71,7 @@ def collide(bodies: list[Body], seconds: float, generator: np.random.Generator) 
     for body, before, later, offset_m in ends:
         x_m = meet_m + offset_m
         first = Piece(-1.0, x_m - before * (meet_s + 1.0), body.radius_m, before)
-        path = Path(body, (first, Piece(meet_s, x_m, body.radius_m, later)), rolls=True)
+        path = Way(body, (first, Piece(meet_s, x_m, body.radius_m, later)), rolls=True)
         movers.append(path)
         events.append(_rolled(path, seconds))
     speed = fast - slow
@@ -142,7 +142,7 @@ def shatter(bodies: list[Body], seconds: float, generator: np.random.Generator) 
     start_s = float(generator.uniform(0.2, max(seconds - 1.6, 0.3)))
     fall, (landing, *_), _ = bounces(vase, start_s, x_m, y_m, 0.0)
     at_s, speed = landing.start_s, landing.speed_mps
-    movers: list[Mover] = [Path(vase, (Piece(-1.0, x_m, y_m), fall[0]), end_s=at_s)]
+    movers: list[Mover] = [Way(vase, (Piece(-1.0, x_m, y_m), fall[0]), end_s=at_s)]
     events = [Event("break", at_s, at_s, vase.number, speed, x_m)]
     for _ in range(int(generator.integers(4, 8))):
         scale = float(generator.uniform(0.25, 0.45))
@@ -154,7 +154,7 @@ def shatter(bodies: list[Body], seconds: float, generator: np.random.Generator) 
             Piece(at_s, x_m, shard.radius_m, out, up, falls=True),
             Piece(lands_s, x_m + out * 2 * up / GRAVITY, shard.radius_m),
         )
-        movers.append(Path(shard, pieces))
+        movers.append(Way(shard, pieces))
         where = x_m + out * 2 * up / GRAVITY
         events.append(Event("shard", lands_s, lands_s, vase.number, up, where, scale=scale))
     return movers, events
@@ -185,12 +185,12 @@ ACTORS: dict[str, tuple[Actor, int, float]] = {
 """What an actor does, how many bodies it takes, and how often it is drawn."""
 
 
-def _rolling(body: Body, start_s: float, speed: float, seconds: float) -> Path:
+def _rolling(body: Body, start_s: float, speed: float, seconds: float) -> Way:
     x_m = -body.radius_m if speed > 0 else SPAN_M + body.radius_m
-    return Path(body, (Piece(start_s, x_m, body.radius_m, speed),), rolls=True)
+    return Way(body, (Piece(start_s, x_m, body.radius_m, speed),), rolls=True)
 
 
-def _rolled(path: Path, seconds: float) -> Event:
+def _rolled(path: Way, seconds: float) -> Event:
     """The span in which a rolling body is in the picture."""
     inside: list[float] = []
     for piece, after in zip(path.pieces, (*path.pieces[1:], None), strict=True):

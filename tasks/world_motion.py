@@ -100,7 +100,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Way:
     """A body's way: pieces in order of time; before the first and from `end_s` on it is not there.
 
     `rolls` says that it turns as it goes.
@@ -199,7 +199,7 @@ class Drift:
         return x, y
 
 
-Mover = Path | Swing | Walk | Rain | Drift
+Mover = Way | Swing | Walk | Rain | Drift
 
 
 @dataclass(slots=True)

@@ -18,11 +18,11 @@ from tasks.world_motion import (
     Body,
     Drift,
     Mover,
-    Path,
     Rain,
     Scene,
     Swing,
     Walk,
+    Way,
 )
 
 Image = NDArray[np.uint8]
@@ -83,7 +83,7 @@ def draw_scene(image: Image, scene: Scene, time_s: float) -> None:
 def draw_mover(image: Image, mover: Mover, time_s: float) -> None:
     """Draws one mover into a picture (H, W, 3) as it is at a time."""
     match mover:
-        case Path():
+        case Way():
             if (place := mover.at(time_s)) is not None:
                 turn = -place[0] / mover.body.radius_m if mover.rolls else 0.0
                 _draw_body(image, mover.body, *place, turn)
@@ -113,7 +113,7 @@ def as_filmed(image: Image, film: Film, generator: np.random.Generator, shift_px
     if film.shake_px:
         move = np.array([[1, 0, shift_px[0]], [0, 1, shift_px[1]]], np.float64)
         border = cv2.BORDER_REPLICATE
-        image = cv2.warpAffine(image, move, (side, side), borderMode=border)  # type: ignore[assignment]
+        image = np.asarray(cv2.warpAffine(image, move, (side, side), borderMode=border), np.uint8)
     if film.scratches_hz:
         for _ in range(int(generator.poisson(film.scratches_hz / 25))):
             x, y = (int(value) for value in generator.integers(0, side, 2))
@@ -125,7 +125,7 @@ def as_filmed(image: Image, film: Film, generator: np.random.Generator, shift_px
                 cv2.circle(image, (x, y), int(generator.integers(1, 3)), colour, -1)
     if film.flicker:
         gain = 1.0 + film.flicker * float(generator.standard_normal())
-        image = cv2.convertScaleAbs(image, alpha=max(gain, 0.3))  # type: ignore[assignment]
+        image = np.asarray(cv2.convertScaleAbs(image, alpha=max(gain, 0.3)), np.uint8)
     return image
 
 

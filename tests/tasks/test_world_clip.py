@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from models.timeline import AUDIO48_HZ
 from tasks.world_actors import ACTORS, collide, rain, shatter, slam, walk
 from tasks.world_clip import FPS, make_clip
-from tasks.world_content import MATERIALS, RADII_M, is_held_out
+from tasks.world_content import MATERIALS, RADII_M, Material, is_held_out
 from tasks.world_film import write_clip
-from tasks.world_motion import SPAN_M, TOP_M, Body, Event, bounces
-from tasks.world_motion import Path as Way
+from tasks.world_motion import SPAN_M, TOP_M, Body, Event, Rain, Swing, Walk, Way, bounces
 from tasks.world_picture import draw_mover
 from tasks.world_plan import ClipPlan, WorldConfig, plan_clip
 from tasks.world_sound import level_dbfs, pitch_hz, render, room_noise, struck
@@ -91,10 +90,12 @@ def test_every_contact_of_an_actor_is_where_its_bodies_touch() -> None:
     assert one is not None and other is not None
     assert math.dist(one, other) == pytest.approx(0.08 + 0.17)
     (door,), (shut,) = slam([body(shape="door")], 5.0, generator)
-    assert door.angle(shut.start_s - 1e-6) == pytest.approx(0, abs=1e-4)  # type: ignore[union-attr]
+    assert isinstance(door, Swing)
+    assert door.angle(shut.start_s - 1e-6) == pytest.approx(0, abs=1e-4)
     (walker,), steps = walk([body(shape="shoe")], 5.0, generator)
+    assert isinstance(walker, Walk)
     for step in steps:
-        feet = walker.feet(step.start_s)  # type: ignore[union-attr]
+        feet = walker.feet(step.start_s)
         assert min(abs(x - step.x_m) + y for x, y in feet) == pytest.approx(0, abs=1e-9)
     (_, *shards), (broken, *landings) = shatter([body(shape="ball")], 5.0, generator)
     for shard, landing in zip(shards, landings, strict=True):
@@ -103,12 +104,13 @@ def test_every_contact_of_an_actor_is_where_its_bodies_touch() -> None:
         assert before is not None and before[1] == pytest.approx(shard.body.radius_m, abs=1e-6)
         assert landing.start_s > broken.start_s
     (drops,), (wet,) = rain([body()], 5.0, generator)
-    assert wet.hits_s == pytest.approx(drops.hits_s, abs=1e-6)  # type: ignore[union-attr]
+    assert isinstance(drops, Rain)
+    assert wet.hits_s == pytest.approx(drops.hits_s, abs=1e-6)
 
 
 @pytest.mark.parametrize("material", MATERIALS, ids=lambda material: material.name)
-def test_pitch_comes_from_size_and_decay_from_material(material: object) -> None:
-    name = material.name  # type: ignore[attr-defined]
+def test_pitch_comes_from_size_and_decay_from_material(material: Material) -> None:
+    name = material.name
     impact = Event("impact", 0, 0, 0, 3.0, 1.0)
     for radius_m in (RADII_M[0], RADII_M[-1]):
         sound = struck(body(radius_m, name), impact, np.random.default_rng(0))
@@ -119,7 +121,7 @@ def test_pitch_comes_from_size_and_decay_from_material(material: object) -> None
     edges = [int(share * len(sound)) for share in (0.45, 0.65, 0.85)]
     early, late = (float(np.sqrt(np.mean(sound[a:b] ** 2))) for a, b in itertools.pairwise(edges))
     fall_db = 20 * math.log10(early / late)
-    assert fall_db == pytest.approx(60 * 0.2 * len(sound) / AUDIO48_HZ / material.t60_s, rel=0.15)  # type: ignore[attr-defined]
+    assert fall_db == pytest.approx(60 * 0.2 * len(sound) / AUDIO48_HZ / material.t60_s, rel=0.15)
 
 
 def test_level_comes_from_speed() -> None:
