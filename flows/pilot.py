@@ -27,7 +27,7 @@ from tasks.recipe import Recipe, with_folder
 EXCERPT_S = 20.0
 # A round carries so much more than the one before that planning it costs little beside it.
 GROWTH = 2
-NOT_FOR_A_PART = ("transcript", "truth")  # the words of a whole film do not fit an excerpt
+NOT_FOR_A_PART = ("transcript",)  # the words of a whole film do not fit an excerpt
 
 Drawn = Sequence[tuple[str, Mapping[str, Any]]]
 

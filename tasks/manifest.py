@@ -107,7 +107,8 @@ def read_manifest(root: str | Path, name: str, is_optional: bool = False) -> Man
 
 def _own_facts(path: str, number: int, row: Mapping[str, Any]) -> dict[str, str]:
     """What a row says under MANIFEST_ONLY; raises ManifestError for a split that there is not."""
-    facts = {name: str(row[name]).strip() for name in MANIFEST_ONLY if row.get(name)}
+    cells = {name: str(row.get(name) or "").strip() for name in MANIFEST_ONLY}
+    facts = {name: text for name, text in cells.items() if text}
     if (split := facts.get("split", SPLITS[0])) not in SPLITS:
         raise ManifestError(
             f"manifest {path}: row {number}: split {split!r}: give {', '.join(SPLITS)} or nothing, "

@@ -150,7 +150,7 @@ def test_a_manifest_may_name_the_split_and_the_truth_of_a_source(tmp_path: Path,
     (tmp_path / "b.mp4").write_bytes(b"b")
     rows = [
         {"path": "a.mp4", "split": "test", "truth": "{}"},
-        {"path": "b.mp4", "split": "", "truth": ""},
+        {"path": "b.mp4", "split": " ", "truth": ""},
     ]
     write(tmp_path / name, rows)
     found = [(row["split"], row["truth"]) for row in listed(tmp_path, name).values()]
