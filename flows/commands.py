@@ -123,13 +123,15 @@ def run_train(
     if dry_run:
         show_cost(job, as_json)
         return
+    name = job.load().configs["train"].dataset
+    _asked(workspace, queries.stored_recipe, name)  # says so where there is none
     try:
         _bring_up_to_date(job, TRAIN, "train")
     finally:
         if torchrun.is_launcher():
             torchrun.announce(None)
     console.say_rows(
-        _asked(workspace, queries.checkpoints_on, job.load().configs["train"].dataset),
+        _asked(workspace, queries.checkpoints_on, name),
         title="checkpoints",
         as_json=as_json,
     )

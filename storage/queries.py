@@ -63,7 +63,7 @@ def stored_recipe(catalog: Catalog, name: str) -> str:
         return str(found)
     known = catalog.rows("SELECT DISTINCT name FROM datasets ORDER BY name")
     names = ", ".join(row["name"] for row in known) or "none"
-    raise UnknownName(f"there is no dataset {name}; there are: {names}")
+    raise UnknownName(f"there is no dataset {name}, build it first; there are: {names}")
 
 
 def codecs(catalog: Catalog) -> list[dict[str, Any]]:

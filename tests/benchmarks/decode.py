@@ -87,14 +87,21 @@ def made_clips(film: Path, folder: Path, number: int) -> list[Path]:
     return paths
 
 
-def long_film(folder: Path, hours: float) -> Path:
-    """A film of many hours at one picture a second, made by repeating the packets of a minute."""
+def long_film(folder: Path, hours: float, talking: Path | None) -> Path:
+    """A film of many hours at one picture a second, made by repeating the packets of a minute.
+
+    It shows what a talking film shows, or a test picture where none is given.
+    """
     minute, path = folder / "minute.mkv", folder / f"{hours:g}h.mkv"
-    ffmpeg(
-        "-f lavfi -i testsrc2=size=320x180:rate=1:duration=60",
-        "-f lavfi -i sine=frequency=440:sample_rate=16000:duration=60",
-        "-c:v libx264 -preset ultrafast -c:a aac -shortest", minute,
-    )  # fmt: skip
+    made = "-c:v libx264 -preset ultrafast -c:a aac"
+    if talking:
+        ffmpeg("-stream_loop -1 -i", talking, f"-t 60 -r 1 {made}", minute)
+    else:
+        ffmpeg(
+            "-f lavfi -i testsrc2=size=320x180:rate=1:duration=60",
+            f"-f lavfi -i sine=frequency=440:sample_rate=16000:duration=60 {made} -shortest",
+            minute,
+        )
     ffmpeg(f"-stream_loop {round(hours * 60) - 1} -i", minute, "-c copy", path)
     return path
 
@@ -224,22 +231,28 @@ def measure_workers(paths: list[Path], repeats: int) -> None:
     print(f"one {one_s:.1f} s, two {two_s:.1f} s: {one_s / two_s:.2f}x; {load()}")
 
 
-def measure_memory(folder: Path, hours: float) -> None:
-    """The peak memory of the process that decodes a film of many hours."""
+def measure_memory(folder: Path, hours: float, talking: Path | None) -> None:
+    """The peak memory of decoding a film of many hours; faces are cut out of a talking one."""
     from dataclasses import asdict
 
+    from tasks.decode import FACE_DETECTOR
     from tasks.sandbox import Limits, run_limited
+    from tasks.weights import locate
 
-    path = long_film(folder, hours)
+    path = long_film(folder, hours, talking)
     out = folder / "out"
     out.mkdir()
-    arguments = {"path": str(path), "folder": str(out), "config": asdict(DecodeConfig(max_faces=0))}
+    config = DecodeConfig() if talking else DecodeConfig(max_faces=0)
+    arguments = {"path": str(path), "folder": str(out), "config": asdict(config)}
+    if talking:
+        arguments["detector"] = str(locate(FACE_DETECTOR))
     limits = Limits(wall_s=86_400, cpu_s=86_400, memory_mb=1536, output_mb=32_768)
     result = run_limited("tasks.decode_pass:decode_source", arguments, limits)
     written = sum(file.stat().st_size for file in out.iterdir())
     print(f"\n{result.value['duration_s'] / 3600:.2f} h in {path.stat().st_size >> 20} MiB: "
           f"peak {result.peak_rss_bytes / 1e6:.0f} MB, {result.cpu_s:.0f} CPU s, "
-          f"{result.wall_s:.0f} s, wrote {written >> 20} MiB; {load()}")  # fmt: skip
+          f"{result.wall_s:.0f} s, wrote {written >> 20} MiB, "
+          f"{result.value.get('faces_count')} faces; {load()}")  # fmt: skip
 
 
 def main() -> None:
@@ -251,6 +264,7 @@ def main() -> None:
     parser.add_argument("--film", action="store_true", help="measure on Big Buck Bunny too")
     parser.add_argument("--workers", action="store_true", help="one worker beside two")
     parser.add_argument("--hours", type=float, default=0.0, help="length of the film for memory")
+    parser.add_argument("--talking", type=Path, help="a film whose faces that film shows")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -265,7 +279,7 @@ def main() -> None:
         if options.workers and clips:
             measure_workers(clips, options.repeats)
         if options.hours:
-            measure_memory(folder, options.hours)
+            measure_memory(folder, options.hours, options.talking)
 
 
 if __name__ == "__main__":

@@ -228,6 +228,16 @@ def test_a_catalog_command_says_the_same_before_and_after_its_name_and_as_json(
 
 
 @marked
+@pytest.mark.flow
+def test_training_on_a_dataset_that_was_not_built_names_it_and_exits_with_2(
+    built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(yaml.safe_dump({"name": "other"}))
+    assert talkies("train", recipe, "--workspace", built.workspace) == console.USAGE
+    assert "no dataset other, build it first; there are: small" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "query",
     [

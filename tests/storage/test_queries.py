@@ -64,5 +64,5 @@ def test_a_checkpoint_leads_to_its_dataset_and_back(catalog: Catalog) -> None:
 
 def test_an_unknown_dataset_names_those_that_there_are(catalog: Catalog) -> None:
     name = queries.dataset_versions(catalog)[0]["name"]
-    with pytest.raises(UnknownName, match=f"there is no dataset nope; there are: {name}"):
+    with pytest.raises(UnknownName, match=f"no dataset nope, build it first; there are: {name}"):
         queries.stored_recipe(catalog, "nope")
