@@ -5,6 +5,8 @@ It calls back with its sound and with the sample at which each word and each pho
 
 import _ctypes
 import ctypes
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, c_char, c_char_p, c_int, c_long, c_short, c_size_t, c_uint, c_void_p
@@ -54,7 +56,8 @@ class Espeak:
 
     The flutter of its pitch goes on from one text to the next in a variable that nothing resets,
     and its noise is drawn from the process's number. So the library is loaded anew for each text,
-    with a seed: what a text sounds like depends on it alone.
+    with a seed: what a text sounds like depends on it alone. It is loaded from a copy of its own,
+    because whoever else speaks by the same file in this process would keep it loaded.
     """
 
     voices = VOICES
@@ -62,7 +65,8 @@ class Espeak:
     def __init__(self) -> None:
         """Finds the library and its data."""
         try:
-            self._place = str(locate("espeak_library"))
+            self._own = tempfile.TemporaryDirectory(prefix="talkies-espeak-")
+            self._place = shutil.copy(locate("espeak_library"), self._own.name)
             self._data = str(locate("espeak_data")).encode()
             with self._loaded():
                 pass
