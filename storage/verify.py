@@ -141,18 +141,22 @@ def _repeated_keys(catalog: Catalog, name: str) -> Iterator[Finding]:
         yield Finding(name, row["id"], f"the key ({keys}) is there {row['rows']} times", RESTORE)
 
 
-def _dangling(catalog: Catalog, key: ForeignKey, snapshot: int | None = None) -> Iterator[Finding]:
-    """Values of a key that no target table holds."""
+def _dangling(
+    catalog: Catalog, key: ForeignKey, dataset_id: str = "", snapshot: int | None = None
+) -> Iterator[Finding]:
+    """Values of a key, or of a dataset's own row, that no target table holds, or held then."""
     columns = ", ".join(key.columns)
     present = " AND ".join(f"{column} IS NOT NULL" for column in key.columns)
+    of_dataset = " AND dataset_id = $dataset" if dataset_id else ""
     version = "" if snapshot is None else f" AT (VERSION => {snapshot})"
     targets = " UNION ALL ".join(
         f"SELECT {', '.join(columns)} FROM lake.{table}{version}" for table, columns in key.targets
     )
     rows = catalog.rows(
         f"SELECT concat_ws('/', {columns}) AS id FROM "
-        f"(SELECT DISTINCT {columns} FROM lake.{key.table} WHERE {present} EXCEPT ({targets})) "
-        "ORDER BY id"
+        f"(SELECT DISTINCT {columns} FROM lake.{key.table} WHERE {present}{of_dataset} "
+        f"EXCEPT ({targets})) ORDER BY id",
+        {"dataset": dataset_id} if dataset_id else None,
     )
     for row in rows:
         yield Finding(key.table, row["id"], f"it names nothing: {key.text}", key.mend)
@@ -292,7 +296,7 @@ def _members(catalog: Catalog, dataset_id: str, snapshot: int) -> Iterator[Findi
     yield from leaks_of_members(catalog, dataset_id, snapshot)
     for key in FOREIGN_KEYS:
         if key.is_frozen and key.table == "datasets":
-            yield from _dangling(catalog, key, snapshot)
+            yield from _dangling(catalog, key, dataset_id, snapshot)
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -328,6 +328,24 @@ def test_many_findings_of_one_kind_are_counted(whole: Workspace, tmp_path: Path)
     assert "3 more" in found[-1].wrong
 
 
+def test_versions_of_a_dataset_have_the_codecs_of_their_own_time(
+    whole: Workspace, tmp_path: Path
+) -> None:
+    with Catalog(copied(whole, tmp_path / "copy")) as catalog:
+        sql("UPDATE lake.codecs SET codec_id = 'newer'")(catalog)
+        sql(
+            "INSERT INTO lake.datasets SELECT * REPLACE ('second' AS dataset_id, 2 AS version, "
+            f"'newer' AS codec_id, {catalog.snapshot()} AS catalog_snapshot) FROM lake.datasets",
+            "INSERT INTO lake.dataset_items SELECT * REPLACE ('second' AS dataset_id) "
+            "FROM lake.dataset_items",
+        )(catalog)
+        found = [verify(catalog, deep=False)]
+        sql("UPDATE lake.datasets SET codec_id = 'codec' WHERE version = 2")(catalog)
+        found.append(verify(catalog, deep=False))
+    nameless = [[f.id for f in some if "names nothing" in f.wrong] for some in found]
+    assert nameless == [[], ["codec"]]
+
+
 def test_relatives_in_two_splits_of_a_dataset_version_are_found(
     whole: Workspace, tmp_path: Path
 ) -> None:
