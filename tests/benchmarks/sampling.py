@@ -116,6 +116,14 @@ def main() -> None:
         "naive": lambda: naive(model, given),
         "naive, dopri5 at 1e-5": lambda: published(model, given),
         "ours": lambda: sample(model, given, steps=STEPS, guidance=SCALE, generator=seed()),
+        "ours, bfloat16": lambda: sample(
+            model,
+            given,
+            steps=STEPS,
+            guidance=SCALE,
+            generator=seed(),
+            precision=torch.bfloat16,
+        ),
         "ours, scales apart (three parts)": lambda: sample(
             model, given, steps=STEPS, guidance=apart, generator=seed()
         ),
@@ -124,7 +132,9 @@ def main() -> None:
     }
     off = (contenders["naive"]() - contenders["ours"]()).abs().max()
     print(f"{options.checkpoint or options.preset}: {model.trainable_parameters():,} parameters")
+    exact, coarse = contenders["ours"](), contenders["ours, bfloat16"]()
     print(f"{load()}, one thread; naive and ours end at most {off:.1e} apart")
+    print(f"in bfloat16 latents are {(coarse - exact).norm() / exact.norm():.2%} apart")
     cpu_s = race(contenders, options.rounds)
     for name, seconds in cpu_s.items():
         print(
