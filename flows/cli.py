@@ -182,13 +182,21 @@ app.command("train codec", epilog="Example: talkies train codec recipe.yaml --st
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint id, or the start of one.")],
     dataset: Annotated[str, typer.Option(help="Dataset.")],
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            help="Most items of each held-out split to generate and hear; else the recipe's.",
+            min=0,
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a model on the held-out items of its dataset, unless that was done."""
     from flows.commands import run_evaluate
 
-    run_evaluate(checkpoint, dataset, workspace, as_json)
+    changes = () if generate is None else (("evaluate", "generate", generate),)
+    run_evaluate(checkpoint, dataset, changes, workspace, as_json)
 
 
 @app.command(epilog="Example: talkies sonify reel.mp4 --script reel.srt --out sounded")

@@ -181,12 +181,18 @@ def how_to_keep(recipe: Recipe, asked: dict[str, Any]) -> list[str]:
     ]
 
 
-def run_evaluate(checkpoint: str, dataset: str, option: str | None, as_json: bool) -> None:
-    """`talkies evaluate`."""
+def run_evaluate(
+    checkpoint: str,
+    dataset: str,
+    changes: tuple[tuple[str, str, Any], ...],
+    option: str | None,
+    as_json: bool,
+) -> None:
+    """`talkies evaluate`; `changes` are set over the recipe's own."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     stored = _asked(workspace, queries.stored_recipe, dataset)
     full_id = _asked(workspace, queries.checkpoint_id, checkpoint)
-    job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json)
+    job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json, changes=changes)
     _bring_up_to_date(job, EVALUATE, "evaluate")
     console.say_rows(
         _asked(workspace, queries.evaluations_of, full_id),

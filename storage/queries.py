@@ -111,10 +111,19 @@ def checkpoints_on(catalog: Catalog, dataset: str) -> Rows:
 
 
 def evaluations_of(catalog: Catalog, checkpoint: str) -> Rows:
-    """The scores of a checkpoint."""
+    """The scores of a checkpoint, each with the values that stand beside it."""
     return catalog.rows(
-        "SELECT metric, task, split, value, low, high, items, unit FROM evaluations "
-        "WHERE checkpoint_id = ? ORDER BY ALL",
+        """
+        SELECT metric, task, split, any_value(value) FILTER (role = 'score') AS value,
+               any_value(low) FILTER (role = 'score') AS low,
+               any_value(high) FILTER (role = 'score') AS high,
+               any_value(value) FILTER (role = 'truth') AS truth,
+               any_value(value) FILTER (role = 'ceiling') AS ceiling,
+               any_value(value) FILTER (role = 'control') AS control,
+               any_value(items) FILTER (role = 'score') AS items, any_value(unit) AS unit
+        FROM evaluations WHERE checkpoint_id = ?
+        GROUP BY ALL HAVING count(*) FILTER (role = 'score') > 0 ORDER BY ALL
+        """,
         [checkpoint],
     )
 

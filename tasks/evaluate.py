@@ -1,4 +1,8 @@
-"""Measure a checkpoint on held-out items: flow-matching loss, and what its codec loses."""
+"""Measure a checkpoint on held-out items: flow-matching loss, what its codec loses, how it sounds.
+
+Loss and codec cost little and are always measured. With `generate` items are generated as well, and
+what is heard in them is scored; see docs/evaluation.md.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +16,14 @@ from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stag
 from storage.workspace import Workspace
 from tasks.batches import Sample, collate
 from tasks.checkpoint import Checkpoint, load_checkpoint, require_table
+from tasks.evaluate_generated import generated_rows
+from tasks.held_out import HELD_OUT_COLUMN
+from tasks.listen import NETWORKS
 from tasks.media import read_audio
 from tasks.model_card import DATA_COLUMN, write_card
+from tasks.scores import SCORE
 from tasks.snapshot import read_samples
+from tasks.weights import fingerprint, whisper_fingerprint
 
 HELD_OUT = ("validation", "test")
 SCORES = ("multi_resolution_stft_db", "log_mel_l1_db")
@@ -29,12 +38,20 @@ class EvaluateConfig:
         times: evenly spaced path times at which the loss is measured.
         bootstraps: resamples behind the confidence interval.
         seed: of noise and resampling.
+        generate: most items of each held-out split that are generated and heard; 0 for none.
+        steps: Euler steps of a generation.
+        guidance: how strongly a generation follows its conditions; 1 is no guidance.
+        whisper: the model that hears what was said, named as `transcribe.model` is.
     """
 
     dataset: str = ""
     times: Annotated[int, Field(ge=1)] = 8
     bootstraps: Annotated[int, Field(ge=100)] = 1000
     seed: int = 0
+    generate: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
+    whisper: str = "base"
 
 
 def evaluate_shard(shard: ShardRef, out: ShardTarget, config: EvaluateConfig) -> ShardResult:
@@ -71,8 +88,8 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
         low, high = interval(scores, config)
         rows.append(
             {
-                "checkpoint_id": item["item_id"],
                 "metric": metric,
+                "role": SCORE,
                 "task": task,
                 "split": split,
                 "value": float(np.mean(scores)),
@@ -82,10 +99,14 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
                 "unit": unit,
             }
         )
+    absent: list[str] = []
+    if config.generate:
+        generated, absent = generated_rows(item, checkpoint, out, config)
+        rows += generated
     data = item.get("_data") or []
     workspace = Workspace.at(out.workspace)
-    write_card(workspace, item["ref"], item["item_id"], checkpoint.card, data, rows)
-    return {"evaluations": rows}
+    write_card(workspace, item["ref"], item["item_id"], checkpoint.card, data, rows, absent)
+    return {"evaluations": [{"checkpoint_id": item["item_id"], **row} for row in rows]}
 
 
 def held_out_loss(checkpoint: Checkpoint, sample: Sample, config: EvaluateConfig) -> float:
@@ -141,6 +162,14 @@ def interval(scores: Iterable[float], config: EvaluateConfig) -> tuple[float, fl
     return float(low), float(high)
 
 
+def weights(config: EvaluateConfig) -> dict[str, str]:
+    """The sha256 of each network that hears what is generated; none where nothing is."""
+    if not config.generate:
+        return {}
+    names = {name: fingerprint(name) for name in (*NETWORKS, "silero_vad")}
+    return names | {"whisper": whisper_fingerprint(config.whisper)}
+
+
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
@@ -155,13 +184,16 @@ STAGE = Stage(
                                         end_s := w.end_s) ORDER BY i.item_id)
                 FROM dataset_items i JOIN windows w ON w.clip_id = i.item_id
                 JOIN decodes de USING (source_id)
-                WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out
+                WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out,
+               {HELD_OUT_COLUMN} AS _truths
         FROM checkpoints ck JOIN datasets d USING (dataset_id)
         WHERE d.name = $dataset
     """,
     outputs=(Output("evaluations", key="checkpoint_id"),),
     run=evaluate_shard,
+    weights=weights,
     selects=("dataset",),
+    later=("generate", "steps", "guidance", "whisper"),
     keeps_history=True,
     shard_s=1e-6,
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage.workspace import Workspace
+from tasks.scores import BESIDE, side_by_side
 
 README = "README.md"
 Row = dict[str, Any]
@@ -37,14 +38,19 @@ def write_card(
     card: Row,
     data: Sequence[Row],
     scores: Sequence[Row] = (),
+    absent: Sequence[str] = (),
 ) -> None:
     """Writes the card of a checkpoint beside its weights."""
-    text = model_card(checkpoint_id, card, data, scores)
+    text = model_card(checkpoint_id, card, data, scores, absent)
     workspace.write(f"{ref}/{README}", text.encode())
 
 
 def model_card(
-    checkpoint_id: str, card: Row, data: Sequence[Row], scores: Sequence[Row] = ()
+    checkpoint_id: str,
+    card: Row,
+    data: Sequence[Row],
+    scores: Sequence[Row] = (),
+    absent: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -53,6 +59,7 @@ def model_card(
         card: the checkpoint's own JSON.
         data: rows of DATA_COLUMN.
         scores: rows of `evaluations`; none before the model was evaluated.
+        absent: why scores are missing, one sentence each.
     """
     return (
         "\n\n".join(
@@ -63,7 +70,7 @@ def model_card(
                 _model(checkpoint_id, card),
                 _data(card, data),
                 _training(card),
-                _scores(scores),
+                _scores(scores, absent),
                 "## Limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
             ]
         )
@@ -133,11 +140,11 @@ def _training(card: Row) -> str:
     return "## Training\n\n" + _list(facts) + "\n\nAll settings are in `config.json`."
 
 
-def _scores(scores: Sequence[Row]) -> str:
+def _scores(scores: Sequence[Row], absent: Sequence[str]) -> str:
     if not scores:
         return "## Metrics\n\nNot evaluated yet: `talkies evaluate` measures it on held-out items."
     table = _table(
-        ("metric", "task", "split", "value", "95 % interval", "items"),
+        ("metric", "task", "split", "value", "95 % interval", *BESIDE, "items"),
         [
             (
                 row["metric"],
@@ -145,15 +152,19 @@ def _scores(scores: Sequence[Row]) -> str:
                 row["split"],
                 f"{_number(row['value'])} {row['unit']}".strip(),
                 f"{_number(row['low'])} to {_number(row['high'])}",
+                *("" if row[role] is None else _number(row[role]) for role in BESIDE),
                 row["items"],
             )
-            for row in scores
+            for row in side_by_side(scores)
         ],
     )
+    missing = "".join(f"\n- {why}" for why in absent)
     return (
         f"## Metrics\n\nOn held-out items.\n\n{table}\n\n`zero_prediction_loss` is that of a model "
-        "that predicts nothing; `codec_…` is what the codec alone loses."
-    )
+        "that predicts nothing; `codec_…` is what the codec alone loses. Truth is the recording "
+        "itself, ceiling the same through the codec, control what a score is without the right "
+        "conditions."
+    ) + (f"\n\nMissing:\n{missing}" if missing else "")
 
 
 def _list(facts: Row) -> str:

@@ -15,6 +15,7 @@ from tasks.report_gates import histogram_svg
 from tasks.report_media import DYNAMIC_RANGE_DB, Inliner, colour_bar_png, data_uri
 from tasks.report_mixture_cards import mixed_section
 from tasks.report_words import difference, lateness, length, number, quantity, share, words
+from tasks.scores import side_by_side
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -32,6 +33,10 @@ METRIC_TITLES = {
     "flow_matching_loss": "Flow-matching loss",
     "codec_multi_resolution_stft_db": "Codec round trip, multi-resolution STFT",
     "codec_log_mel_l1_db": "Codec round trip, log-mel distance",
+    "onset_f1": "Onsets within 50 ms, F1",
+    "dnsmos_overall": "DNSMOS, overall",
+    "frechet_yamnet_scores": "Fréchet distance of YAMNet scores",
+    "kernel_yamnet_scores": "Kernel distance of YAMNet scores",
 }
 VERSIONS = {"python": "Python", "torch": "torch", "duckdb": "DuckDB"}
 SECTIONS = (
@@ -221,10 +226,11 @@ def _curves(data: ReportData) -> list[Row]:
 
 
 def _evaluations(rows: list[Row]) -> list[Row]:
-    """Evaluations with their intervals drawn on one axis per metric and unit."""
+    """Scores with their intervals drawn on one axis per metric and unit, and what stands beside."""
     drawn = []
-    for row in rows:
-        group = [r for r in rows if (r["metric"], r["unit"]) == (row["metric"], row["unit"])]
+    scores = side_by_side(rows)
+    for row in scores:
+        group = [r for r in scores if (r["metric"], r["unit"]) == (row["metric"], row["unit"])]
         axis = charts.padded([r[end] for r in group for end in ("low", "high", "value")])
         title = METRIC_TITLES.get(row["metric"], words(row["metric"]).capitalize())
         picture = charts.interval_svg(row["value"], row["low"], row["high"], axis)

@@ -71,14 +71,21 @@ class Yamnet:
 
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Class scores float32 (P, C) in 0..1 of every patch of 16 kHz mono audio (T,)."""
-        patches = patches_of(log_mel(padded_to_patches(audio)))
-        rows = [self._score_patch(patch) for patch in patches]
-        return np.stack(rows)
+        return _score_of_byte()[self._heard(audio)]
 
-    def _score_patch(self, patch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, audio: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Logits (P, C) of the same scores, in steps of 0.76: the network's own output."""
+        return logits_of(self._heard(audio))
+
+    def _heard(self, audio: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """What the network says of every patch (P, C), as it says it."""
+        patches = patches_of(log_mel(padded_to_patches(audio)))
+        return np.stack([self._hear_patch(patch) for patch in patches])
+
+    def _hear_patch(self, patch: NDArray[np.float32]) -> NDArray[np.uint8]:
         quantised = np.clip(np.round(patch / INPUT_SCALE + INPUT_ZERO), 0, 255).astype(np.uint8)
         (output,) = self.session.run(None, {"audio": quantised[None, None]})
-        return _score_of_byte()[output[0]]
+        return output[0]
 
 
 @functools.cache
@@ -169,6 +176,15 @@ def _hann() -> NDArray[np.float64]:
 
 @functools.cache
 def _score_of_byte() -> NDArray[np.float32]:
-    """Probability float32 (256,) of every output byte: the logistic function of its logit."""
-    logits = (np.arange(256) - LOGIT_ZERO) * LOGIT_SCALE
+    """Probability float32 (256,) of every output byte."""
+    return scores_of(logits_of(np.arange(256)))
+
+
+def logits_of(output: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The logits that the network's output bytes stand for."""
+    return (np.asarray(output, np.float64) - LOGIT_ZERO) * LOGIT_SCALE
+
+
+def scores_of(logits: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The probabilities of logits: their logistic function."""
     return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)

@@ -30,9 +30,10 @@ from models.timeline import AUDIO_HZ
 from tasks.recognise import load_whisper, recognise
 from tasks.voice import VoiceConfig, speech_spans
 from tasks.weights import locate_whisper
+from tasks.word_errors import compared_words, word_errors
 from tests.benchmarks.decode import load, measured
 from tests.benchmarks.peer_environments import ONE_THREAD, environment
-from tests.benchmarks.prompt_transcripts import Prompt, compared_words, read_prompts, word_errors
+from tests.benchmarks.prompt_transcripts import Prompt, read_prompts
 
 MODEL = "tiny.en"
 PEERS = Path(__file__).parent / "peers"

@@ -18,7 +18,6 @@ without a spoken word (tones, silence) count for cost and not for word errors.
 import argparse
 import gzip
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,30 +30,10 @@ from numpy.typing import NDArray
 from models.timeline import AUDIO_HZ
 from tasks.recognise import Recogniser, load_whisper, recognise
 from tasks.voice import VoiceConfig, speech_spans
+from tasks.word_errors import compared_words, word_errors
 
 VOICE = "usr/share/asterisk/sounds/en_US_f_Allison"
 TEXTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
-UNSPOKEN = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
-MARKS = {
-    "*": "star",
-    "#": "pound",
-    "$": "dollar",
-    "%": "percent",
-    "&": "and",
-    "@": "at",
-}
-TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
-ONES = f"zero one two three four five six seven eight nine {TEENS}".split(" ")
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +43,6 @@ class Prompt:
     name: str
     audio: NDArray[np.float32]
     words: list[str]
-
-
-def number_words(digits: str) -> str:
-    """A number as words; digit by digit where it has more than three."""
-    if len(digits) > 3:
-        return " ".join(ONES[int(digit)] for digit in digits)
-    value = int(digits)
-    if value < 20:
-        return ONES[value]
-    if value < 100:
-        return TENS[value // 10 - 2] + (f" {ONES[value % 10]}" if value % 10 else "")
-    rest = f" {number_words(str(value % 100))}" if value % 100 else ""
-    return f"{ONES[value // 100]} hundred{rest}"
-
-
-def ordinal_words(digits: str) -> str:
-    """An ordinal such as 21st as words."""
-    *first, last = number_words(digits).split()
-    last = ORDINALS.get(last) or (last[:-1] + "ieth" if last.endswith("y") else last + "th")
-    return " ".join([*first, last])
-
-
-def compared_words(text: str) -> list[str]:
-    """The words of a text as they are compared; the module says how."""
-    text = UNSPOKEN.sub(" ", text.lower())
-    for mark, name in MARKS.items():
-        text = text.replace(mark, f" {name} ")
-    text = re.sub(r"(\d),(?=\d{3}\b)", r"\1", text)
-    text = re.sub(r"(\d+)(st|nd|rd|th)\b", lambda found: f" {ordinal_words(found[1])} ", text)
-    text = re.sub(r"\d+", lambda found: f" {number_words(found[0])} ", text)
-    text = re.sub(r"\b([a-z])\.(?=[a-z]\b)", r"\1", text)
-    return re.sub(r"[^a-z]+", " ", re.sub(r"['’]", "", text)).split()
-
-
-def word_errors(reference: list[str], words: list[str]) -> int:
-    """Levenshtein distance in words."""
-    row = list(range(len(words) + 1))
-    for i, word in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(words, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
 
 
 def read_prompts(folder: Path, step: int) -> list[Prompt]:

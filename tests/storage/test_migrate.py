@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (3, "3a41bae12d0f")
+SCHEMA = (3, "8880c548a16a")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

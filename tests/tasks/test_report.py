@@ -313,7 +313,11 @@ def _training(made: Made) -> None:
         for split in ("validation", "test"):
             made.add("evaluations", checkpoint_id="ab12" * 16, metric=metric, task="all",
                      split=split, value=value, low=value - 0.1, high=value + 0.13, items=9,
-                     unit=unit)  # fmt: skip
+                     unit=unit, role="score")  # fmt: skip
+    for role, value in (("score", 0.41), ("truth", 0.97), ("ceiling", 0.93), ("control", 0.17)):
+        made.add("evaluations", checkpoint_id="ab12" * 16, metric="onset_f1", task="v2s",
+                 split="test", value=value, low=value - 0.02, high=value + 0.02, items=7, unit="",
+                 role=role)  # fmt: skip
 
 
 def _films(made: Made) -> None:

@@ -23,6 +23,7 @@ from tasks.shipped import Shipped, placed_text
 from tasks.transcribe import FLAGS, TranscribeConfig, flags_of, shipped_in, transcript_of
 from tasks.voice import VoiceConfig, speech_spans
 from tasks.weights import MissingWeight, locate_whisper
+from tasks.word_errors import word_errors
 from tests.made_catalog import bring_up
 from tests.made_rows import row
 
@@ -179,16 +180,6 @@ def words_for_wer(text: str) -> list[str]:
     """Lower-case words; hyphens part them, "Mr." is read out, other marks are dropped."""
     plain = re.sub(r"[^a-z' ]", "", text.lower().replace("-", " ").replace("mr.", "mister"))
     return plain.split()
-
-
-def word_errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Levenshtein distance in words."""
-    row = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(hypothesis, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,119 @@
+"""Generate held-out items with a checkpoint, hear them beside their truth, and score both.
+
+What was found of each item stands beside the weights as lines of JSON, so that a score can be
+followed to the items that it comes from.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.timeline import AUDIO_HZ, count
+from storage.ids import hash_of
+from storage.stage import ShardTarget
+from storage.workspace import Workspace
+from tasks.batches import Sample, collate
+from tasks.checkpoint import Checkpoint
+from tasks.generated_scores import Draws, Scored, item_record, score_rows
+from tasks.hear import Heard, hear, noise_as_loud
+from tasks.held_out import Facts, chosen, facts_of, true_sound
+from tasks.scores import CEILING, CONTROL, SCORE, TRUTH, Row
+from tasks.snapshot import read_samples
+
+if TYPE_CHECKING:
+    from tasks.evaluate import EvaluateConfig
+
+ITEMS = "items.jsonl"
+
+
+def generated_rows(
+    item: Mapping[str, Any], checkpoint: Checkpoint, out: ShardTarget, config: "EvaluateConfig"
+) -> tuple[list[Row], list[str]]:
+    """Rows of `evaluations` of what is generated, and why what is missing is missing."""
+    rows = chosen(item.get("_truths") or [], config.generate)
+    samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
+    scored = []
+    for number, row in enumerate(rows):
+        out.report(number, len(rows), "generate and hear")
+        scored.append(scored_item(out.workspace, row, samples[row["item_id"]], checkpoint, config))
+    lines = [json.dumps(item_record(one), ensure_ascii=False) + "\n" for one in scored]
+    Workspace.at(out.workspace).write(f"{item['ref']}/{ITEMS}", "".join(lines).encode())
+    whisper = config.whisper.rstrip("/").rpartition("/")[2]
+    return score_rows(scored, Draws(config.bootstraps, config.seed, whisper))
+
+
+def _samples(workspace_root: str, shard_refs: Sequence[str], splits: set[str]) -> dict[str, Sample]:
+    return {
+        sample["item_id"]: sample
+        for split in sorted(splits)
+        for sample in read_samples(workspace_root, list(shard_refs), split)
+    }
+
+
+def scored_item(
+    workspace_root: str,
+    row: Mapping[str, Any],
+    sample: Sample,
+    checkpoint: Checkpoint,
+    config: "EvaluateConfig",
+) -> Scored:
+    """An item with what is heard in its generation, its truth, the codec's truth, and noise."""
+    facts = facts_of(row)
+    true = true_sound(workspace_root, row)
+    samples = count(row["duration_s"], AUDIO_HZ)
+    sounds = {
+        SCORE: generated_sound(checkpoint, sample, config),
+        TRUTH: true,
+        CEILING: codec_sound(checkpoint, sample),
+    }
+    heard = {role: _hear(sound[:samples], facts, config) for role, sound in sounds.items()}
+    noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
+    heard[CONTROL] = hear(noise, opinion=bool(facts.words))
+    return Scored(facts, heard)
+
+
+def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
+    return hear(
+        sound,
+        whisper=config.whisper if facts.words else "",
+        opinion=bool(facts.words),
+        strikes=facts.strikes,
+    )
+
+
+def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateConfig") -> np.ndarray:
+    """What a checkpoint makes of a sample's conditions: (T,) at the codec's rate.
+
+    The noise follows from the item and the seed, whatever else is generated.
+    """
+    import torch
+
+    from models.flow import sample as flow_sample
+
+    sizes = checkpoint.model.config
+    batch = collate([sample], len(sample["latents"]), sizes.motion_dim, sizes.visual_dim)
+    generator = torch.Generator().manual_seed(noise_seed(config.seed, sample["item_id"]))
+    with torch.inference_mode():
+        latents = flow_sample(
+            checkpoint.model,
+            batch.conditions,
+            steps=config.steps,
+            guidance=config.guidance,
+            generator=generator,
+        )
+        return checkpoint.codec.decode(latents)[0].numpy()
+
+
+def codec_sound(checkpoint: Checkpoint, sample: Sample) -> np.ndarray:
+    """What the codec makes of a sample's own latents (T,): the best that could be generated."""
+    import torch
+
+    with torch.inference_mode():
+        return checkpoint.codec.decode(torch.from_numpy(sample["latents"])[None])[0].numpy()
+
+
+def noise_seed(seed: int, item_id: str) -> int:
+    """The seed of an item's noise."""
+    return int(hash_of(seed, item_id)[:15], 16)

@@ -1,0 +1,314 @@
+"""Scores of what a model generated for held-out items, with what must stand beside each.
+
+Every metric has its rows by role: the score of the generations; the same of the truth; the ceiling,
+which is the truth through the codec; and a negative control. The control is the generation of
+another item, held against this one's truth, where a metric asks whether a sound fits its item;
+where it asks what a sound is like, it is noise as loud as the truth; for phantoms it is how often
+the same is found where it should be.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.frechet import (
+    clip_kernels,
+    frechet_distance,
+    kernel_distances,
+    kernel_width,
+)
+from tasks.hear import Heard
+from tasks.held_out import Facts
+from tasks.onsets import Agreement, Score, agreement, onset_scores
+from tasks.scores import (
+    CEILING,
+    CONTROL,
+    SCORE,
+    TRUTH,
+    Row,
+    drawn_score,
+    mean_score,
+    rank_correlation,
+    ratio_score,
+)
+from tasks.word_errors import word_errors
+
+FEWEST_CLIPS = 20
+"""Sets of fewer clips have no kernel distance."""
+PATCHES_PER_NUMBER = 2
+"""A Fréchet distance needs so many patches for each number of a patch: from fewer it is bias."""
+FRECHET_DRAWS = 20
+"""Draws of its interval: each costs two matrix roots."""
+ALL = "all"
+MADE = (SCORE, TRUTH, CEILING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """An item, and what is heard in its sounds by their role; CONTROL is noise as loud."""
+
+    facts: Facts
+    heard: Mapping[str, Heard]
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How intervals are drawn, and which Whisper heard the words."""
+
+    bootstraps: int
+    seed: int
+    whisper: str
+
+
+Found = tuple[str, str, str, Score, int]
+"""Metric, unit, role, score, and of how many items."""
+Pairs = list[tuple[Facts, Heard]]
+
+
+def score_rows(items: Sequence[Scored], draws: Draws) -> tuple[list[Row], list[str]]:
+    """Rows of `evaluations` without checkpoint_id, and why what is missing is missing."""
+    rows: list[Row] = []
+    absent: list[str] = []
+    for split in sorted({item.facts.split for item in items}):
+        of_split = [item for item in items if item.facts.split == split]
+        tasks = sorted({item.facts.task for item in of_split})
+        for task in (ALL, *tasks):
+            group = [item for item in of_split if task in (ALL, item.facts.task)]
+            for metric, unit, role, score, count in _found(group, draws):
+                if np.isfinite([score.value, score.low, score.high]).all():
+                    rows.append(
+                        {
+                            "metric": metric,
+                            "role": role,
+                            "task": task,
+                            "split": split,
+                            "value": score.value,
+                            "low": score.low,
+                            "high": score.high,
+                            "items": count,
+                            "unit": unit,
+                        }
+                    )
+        absent += why_absent(of_split, split)
+    return rows, absent
+
+
+def _found(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    yield from _onsets(group, draws)
+    yield from _pitches(group, draws)
+    yield from _words(group, draws)
+    yield from _phantoms(group, draws)
+    yield from _loudness(group, draws)
+    yield from _opinions(group, draws)
+    yield from _distances(group, draws)
+
+
+def _by_role(
+    group: Sequence[Scored], differ: Callable[[Facts, Facts], bool]
+) -> Iterator[tuple[str, Pairs]]:
+    """The truth of each item with a sound that is held against it, by role."""
+    for role in MADE:
+        yield role, [(item.facts, item.heard[role]) for item in group]
+    others = partners([item.facts for item in group], differ)
+    control = [
+        (item.facts, group[other].heard[SCORE])
+        for item, other in zip(group, others, strict=True)
+        if other is not None
+    ]
+    if control:
+        yield CONTROL, control
+
+
+def partners(facts: Sequence[Facts], differ: Callable[[Facts, Facts], bool]) -> list[int | None]:
+    """For each item the next one, in a ring, whose truth is another; None where there is none."""
+    found: list[int | None] = []
+    for place, own in enumerate(facts):
+        ring = [(place + step) % len(facts) for step in range(1, len(facts))]
+        found.append(next((other for other in ring if differ(own, facts[other])), None))
+    return found
+
+
+def _onsets(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    known = [item for item in group if item.facts.onsets_s]
+    for role, pairs in _by_role(known, lambda a, b: a.onsets_s != b.onsets_s):
+        clips = [onset_agreement(facts, heard) for facts, heard in pairs]
+        if not clips:
+            continue
+        scores = onset_scores(clips, draws.bootstraps, draws.seed)
+        for name in ("f1", "precision", "recall"):
+            yield f"onset_{name}", "", role, scores[name], len(clips)
+        yield "onset_lag", "s", role, scores["lag_s"], len(clips)
+
+
+def onset_agreement(facts: Facts, heard: Heard) -> Agreement:
+    """How the onsets heard in a sound agree with those of an item whose onsets are known."""
+    return agreement(heard.onsets_s, facts.onsets_s or ())
+
+
+def _pitches(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    known = [item for item in group if item.facts.strikes]
+    for role, pairs in _by_role(known, lambda a, b: a.strikes != b.strikes):
+        clips = [
+            # Another item's strikes may be fewer: those that have a partner are compared.
+            np.array([(s.pitch_hz, p) for s, p in zip(f.strikes, h.pitches_hz, strict=False)])
+            for f, h in pairs
+        ]
+        if len(clips) < 2:
+            continue
+
+        def correlations(picks: np.ndarray, clips: list[np.ndarray] = clips) -> np.ndarray:
+            drawn = (np.concatenate([clips[at] for at in pick]) for pick in picks)
+            return np.array([rank_correlation(*pairs.T) for pairs in drawn])
+
+        score = drawn_score(correlations, len(clips), draws.bootstraps, draws.seed)
+        yield "pitch_rank_correlation", "", role, score, len(clips)
+
+
+def _words(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    spoken = [item for item in group if item.facts.words]
+    name = f"wer_whisper_{draws.whisper}"
+    for role, pairs in _by_role(spoken, lambda a, b: a.words != b.words):
+        wrong = [word_errors(facts.words, heard.words or ()) for facts, heard in pairs]
+        said = [len(facts.words) for facts, _ in pairs]
+        if said:
+            score = ratio_score(wrong, said, draws.bootstraps, draws.seed)
+            yield name, "", role, score, len(said)
+
+
+def _phantoms(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    mute = [item for item in group if not item.facts.words]
+    spoken = [item for item in group if item.facts.words]
+    silent = [item for item in group if item.facts.sounds is False]
+    sounding = [item for item in group if item.facts.sounds]
+    questions: tuple[tuple[str, list[Scored], list[Scored], Callable[[Heard], bool]], ...] = (
+        ("phantom_speech_rate", mute, spoken, lambda heard: heard.has_speech),
+        ("phantom_sound_rate", silent, sounding, lambda heard: heard.is_audible),
+    )
+    for metric, without, having, is_found in questions:
+        if not without:
+            continue
+        for role in MADE:
+            found = [float(is_found(item.heard[role])) for item in without]
+            yield metric, "", role, mean_score(found, draws.bootstraps, draws.seed), len(found)
+        if having:
+            found = [float(is_found(item.heard[SCORE])) for item in having]
+            yield metric, "", CONTROL, mean_score(found, draws.bootstraps, draws.seed), len(found)
+
+
+def _loudness(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    for role, pairs in _by_role([item for item in group], lambda a, b: a.item_id != b.item_id):
+        if role == TRUTH or not pairs:
+            continue
+        true = {item.facts.item_id: item.heard[TRUTH].loudness_lufs for item in group}
+        apart = [abs(heard.loudness_lufs - true[facts.item_id]) for facts, heard in pairs]
+        score = mean_score(apart, draws.bootstraps, draws.seed)
+        yield "loudness_error", "LU", role, score, len(apart)
+
+
+def _opinions(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    for role in (*MADE, CONTROL):
+        values = [
+            opinion
+            for item in group
+            if item.facts.words and (opinion := item.heard[role].dnsmos) is not None
+        ]
+        if values:
+            score = mean_score(values, draws.bootstraps, draws.seed)
+            yield "dnsmos_overall", "MOS", role, score, len(values)
+
+
+def _distances(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
+    if len(group) < FEWEST_CLIPS:
+        return
+    true = [item.heard[TRUTH].logits for item in group]
+    width = kernel_width(np.concatenate(true))
+    own = clip_kernels(true, true, width)
+    for role in (SCORE, CEILING, CONTROL):
+        made = [item.heard[role].logits for item in group]
+        kernels = own, clip_kernels(made, made, width), clip_kernels(true, made, width)
+        score = drawn_score(
+            lambda picks, of=kernels: kernel_distances(*of, picks),
+            len(group),
+            draws.bootstraps,
+            draws.seed,
+        )
+        yield "kernel_yamnet_scores", "", role, score, len(group)
+        if enough_patches(group):
+
+            def frechet(picks: np.ndarray, made: list[np.ndarray] = made) -> np.ndarray:
+                sets = (
+                    [np.concatenate([rows[at] for at in pick]) for rows in (true, made)]
+                    for pick in picks
+                )
+                return np.array([frechet_distance(*two) for two in sets])
+
+            score = drawn_score(frechet, len(group), FRECHET_DRAWS, draws.seed)
+            yield "frechet_yamnet_scores", "", role, score, len(group)
+
+
+def enough_patches(group: Sequence[Scored]) -> bool:
+    """Whether a group's sounds have enough patches for a covariance."""
+    return _patches(group) >= _patches_needed(group)
+
+
+def _patches(group: Sequence[Scored]) -> int:
+    return sum(len(item.heard[TRUTH].logits) for item in group)
+
+
+def _patches_needed(group: Sequence[Scored]) -> int:
+    return PATCHES_PER_NUMBER * group[0].heard[TRUTH].logits.shape[1]
+
+
+def why_absent(of_split: Sequence[Scored], split: str) -> list[str]:
+    """Why metrics are missing that could be had of other or more items, one sentence each."""
+    facts = [item.facts for item in of_split]
+    reasons = {
+        "onset": (
+            any(one.onsets_s for one in facts),
+            "no item has known events with sharp onsets (tables truths and true_events)",
+        ),
+        "wer": (any(one.words for one in facts), "no item has a text"),
+        "phantom_speech_rate": (not all(one.words for one in facts), "every item has a text"),
+        "phantom_sound_rate": (
+            any(one.sounds is False for one in facts),
+            "of no item it is known that nothing sounds in it (table truths)",
+        ),
+        "kernel_yamnet_scores": (
+            len(of_split) >= FEWEST_CLIPS,
+            f"{len(of_split)} items are fewer than {FEWEST_CLIPS}",
+        ),
+        "frechet_yamnet_scores": (
+            len(of_split) >= FEWEST_CLIPS and enough_patches(of_split),
+            f"{_patches(of_split)} patches of sound are fewer than {_patches_needed(of_split)}, "
+            "from which on its bias is small; generate more items",
+        ),
+    }
+    return [f"{name} ({split}): {why}" for name, (is_there, why) in reasons.items() if not is_there]
+
+
+def item_record(item: Scored) -> Row:
+    """What was found of one item, by role: to be kept as a line of JSON."""
+    facts = item.facts
+    record: Row = {
+        "item_id": facts.item_id,
+        "task": facts.task,
+        "split": facts.split,
+        "words": list(facts.words),
+        "onsets_s": facts.onsets_s,
+    }
+    for role in MADE:
+        heard = item.heard[role]
+        record[role] = {
+            "onsets_s": heard.onsets_s,
+            "pitches_hz": heard.pitches_hz,
+            "words": heard.words,
+            "has_speech": heard.has_speech,
+            "loudness_lufs": heard.loudness_lufs,
+            "dnsmos_overall": heard.dnsmos,
+        }
+        if facts.onsets_s:
+            record[role]["onset_pairs"] = onset_agreement(facts, heard).pairs
+        if facts.words:
+            record[role]["word_errors"] = word_errors(facts.words, heard.words or ())
+    return record

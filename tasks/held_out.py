@@ -1,0 +1,176 @@
+"""What is true of the held-out items of a dataset: their sound, their words, when something sounds.
+
+Words are the catalog's true ones where it has any, else the transcript. When something sounds is
+known of staged sources only (tables `truths` and `true_events`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.timeline import AUDIO_HZ
+from tasks.encode import mixture_audio
+from tasks.media import read_audio
+from tasks.mix_conditions import PICTURE
+from tasks.onsets import merged
+from tasks.word_errors import compared_words
+
+TEXTURES = ("rain", "roll")
+"""Events that have no beginning which could be told to 50 ms."""
+
+HELD_OUT_COLUMN = f"""(
+    SELECT list(struct_pack(
+        item_id := i.item_id, task := i.task, split := i.split,
+        audio_ref := de.audio16_ref, start_s := w.start_s, end_s := w.end_s,
+        mixture := CASE WHEN m.mix_id IS NOT NULL THEN struct_pack(
+            m.mix_id, m.duration_s, m.mix_ref, m.recipe, m.output_sha256, m.rendered_by) END,
+        picture := CASE WHEN m.mix_id IS NOT NULL THEN {PICTURE} END,
+        duration_s := i.duration_s,
+        text := tr.text, voice_start_s := vw.start_s, voice_end_s := vw.end_s,
+        words := (SELECT list(struct_pack(word, start_s, end_s) ORDER BY position)
+                  FROM true_words tw WHERE tw.source_id = vw.source_id),
+        sound_clip_id := sw.clip_id, sound_start_s := sw.start_s, sound_end_s := sw.end_s,
+        true_kind := st.kind,
+        events := (SELECT list(struct_pack(kind, start_s, end_s, heard, size_m, pitch_hz)
+                               ORDER BY position)
+                   FROM true_events te WHERE te.source_id = sw.source_id)
+    ) ORDER BY i.item_id)
+    FROM dataset_items i
+    LEFT JOIN windows w ON w.clip_id = i.item_id
+    LEFT JOIN decodes de USING (source_id)
+    LEFT JOIN mixtures m ON m.mix_id = i.item_id
+    LEFT JOIN windows vw ON vw.clip_id = coalesce(m.speech_clip_id, i.item_id)
+    LEFT JOIN transcripts tr ON tr.clip_id = vw.clip_id
+    LEFT JOIN windows sw ON sw.clip_id = coalesce(m.ambience_clip_id, i.item_id)
+    LEFT JOIN truths st ON st.source_id = sw.source_id
+    WHERE i.dataset_id = d.dataset_id AND i.split <> 'train'
+)"""
+"""SQL for what is true of the held-out items of a dataset `d`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A single event of known pitch: when it sounds in the item, and its lowest mode."""
+
+    time_s: float
+    pitch_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is true of an item.
+
+    Attributes:
+        item_id: of the item.
+        task: its task.
+        split: its split.
+        words: what is said, as it is compared; empty for nothing.
+        onsets_s: when something begins to sound; None where that is unknown, or no use: of
+            textures, and where nothing happens.
+        strikes: its events that sound and have a pitch.
+        sounds: whether anything is to be heard at all; None where that is unknown.
+    """
+
+    item_id: str
+    task: str
+    split: str
+    words: tuple[str, ...]
+    onsets_s: tuple[float, ...] | None
+    strikes: tuple[Strike, ...]
+    sounds: bool | None
+
+
+def facts_of(row: Mapping[str, Any]) -> Facts:
+    """What is true of an item of HELD_OUT_COLUMN."""
+    words = _words(row)
+    heard = _heard_events(row)
+    has_texture = any(event["kind"] in TEXTURES for event in heard)
+    is_known = row["true_kind"] is not None
+    strikes = [
+        Strike(event["start_s"], event["pitch_hz"])
+        for event in heard
+        if event["pitch_hz"] is not None and event["kind"] not in TEXTURES
+    ]
+    return Facts(
+        item_id=row["item_id"],
+        task=row["task"],
+        split=row["split"],
+        words=tuple(words),
+        onsets_s=tuple(merged([event["start_s"] for event in heard]))
+        if is_known and heard and not has_texture
+        else None,
+        strikes=tuple(strikes),
+        sounds=bool(heard or words) if is_known else None,
+    )
+
+
+def _words(row: Mapping[str, Any]) -> list[str]:
+    if row["words"]:
+        inside = [
+            word["word"]
+            for word in row["words"]
+            if row["voice_start_s"] <= (word["start_s"] + word["end_s"]) / 2 < row["voice_end_s"]
+        ]
+        return compared_words(" ".join(inside))
+    return compared_words(row["text"] or "")
+
+
+def _heard_events(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The events that sound, with their times in the item; events outside of it are left out."""
+    if row["sound_start_s"] is None:
+        return []
+    clip = [
+        event | {"start_s": event["start_s"] - row["sound_start_s"]}
+        for event in row["events"] or []
+        if event["heard"]
+        and event["start_s"] < row["sound_end_s"]
+        and event["end_s"] >= row["sound_start_s"]
+    ]
+    if row["mixture"] is None:
+        return clip
+    parts = [p for p in row["picture"] or [] if p["clip_id"] == row["sound_clip_id"]]
+    placed = [
+        event | {"start_s": time_s}
+        for event in clip
+        for part in parts
+        for time_s in placed_times(event["start_s"], part)
+    ]
+    return sorted(placed, key=lambda event: event["start_s"])
+
+
+def placed_times(time_s: float, part: Mapping[str, Any]) -> list[float]:
+    """When a moment of a clip is met in a mixture that it is a part of; again in each loop."""
+    at_s = time_s - part["offset_s"]
+    turn_s = part["loop_s"] or part["length_s"]
+    if not 0 <= at_s < turn_s:
+        return []
+    turns = np.arange(at_s, part["length_s"], turn_s)
+    return [float(part["at_s"] + turn) for turn in turns]
+
+
+def true_sound(workspace_root: str, row: Mapping[str, Any]) -> np.ndarray:
+    """The sound (T,) of an item as it is, at 16 kHz."""
+    if row["mixture"] is not None:
+        return mixture_audio(workspace_root, row["mixture"])[0]
+    found = read_audio(workspace_root, row["audio_ref"], row["start_s"], row["end_s"], AUDIO_HZ)
+    return found[0]
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[Mapping[str, Any]]:
+    """At most so many items of each held-out split, every task alike as far as there are items.
+
+    Ids are hashes, so the first of a task are drawn by chance, and the same each time.
+    """
+    places: dict[tuple[str, str], int] = {}
+    ranked = []
+    for row in sorted(rows, key=lambda row: row["item_id"]):
+        group = (row["split"], row["task"])
+        places[group] = places.get(group, 0) + 1
+        ranked.append((row["split"], places[group], row["task"], row))
+    ranked.sort(key=lambda one: one[:3])
+    kept: list[Mapping[str, Any]] = []
+    for split in sorted({one[0] for one in ranked}):
+        kept += [one[3] for one in ranked if one[0] == split][:at_most]
+    return kept
