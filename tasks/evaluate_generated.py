@@ -21,6 +21,7 @@ from tasks.hear import Heard, hear, noise_as_loud
 from tasks.held_out import Facts, chosen, facts_of, true_sound
 from tasks.scores import CEILING, CONTROL, SCORE, TRUTH, Row
 from tasks.snapshot import read_samples
+from tasks.soundtrack import under_peak
 
 if TYPE_CHECKING:
     from tasks.evaluate import EvaluateConfig
@@ -59,12 +60,15 @@ def scored_item(
     checkpoint: Checkpoint,
     config: "EvaluateConfig",
 ) -> Scored:
-    """An item with what is heard in its generation, its truth, the codec's truth, and noise."""
+    """An item with what is heard in its generation, its truth, the codec's truth, and noise.
+
+    A generation is held under the peak that a soundtrack is held under.
+    """
     facts = facts_of(row)
     true = true_sound(workspace_root, row)
     samples = count(row["duration_s"], AUDIO_HZ)
     sounds = {
-        SCORE: generated_sound(checkpoint, sample, config),
+        SCORE: under_peak(generated_sound(checkpoint, sample, config)[None])[0],
         TRUTH: true,
         CEILING: codec_sound(checkpoint, sample),
     }

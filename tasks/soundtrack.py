@@ -39,7 +39,7 @@ def soundtrack(
         start = count(window["start_s"], AUDIO_HZ)
         made = made[: max(0, audio.shape[1] - start)]
         audio[0, start : start + len(made)] += _faded(made)
-    return _under_peak(audio)
+    return under_peak(audio)
 
 
 def generate_window(
@@ -141,7 +141,7 @@ def _faded(audio: np.ndarray) -> np.ndarray:
     return faded
 
 
-def _under_peak(audio: np.ndarray) -> np.ndarray:
+def under_peak(audio: np.ndarray) -> np.ndarray:
     """The audio with one gain that holds its true peak under PEAK_DBTP; quieter audio stays."""
     peak = true_peak_dbtp(audio, AUDIO_HZ)
     if peak is None or peak <= PEAK_DBTP:

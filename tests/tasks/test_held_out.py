@@ -1,0 +1,176 @@
+"""What is true of held-out items, against a catalog and recipes whose truth is written down."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.catalog import Catalog
+from storage.workspace import Workspace
+from tasks.evaluate import STAGE
+from tasks.held_out import Facts, Strike, chosen, facts_of, placed_times
+from tests.made_rows import row
+
+
+def event(kind: str, start_s: float, **values: Any) -> dict[str, Any]:
+    made = {"kind": kind, "start_s": start_s, "end_s": start_s, "heard": True, "pitch_hz": None}
+    return made | values
+
+
+def clip(**values: Any) -> dict[str, Any]:
+    made = {
+        "item_id": "a", "task": "v2s", "split": "test", "mixture": None, "picture": None,
+        "duration_s": 5.0, "text": None, "voice_start_s": 10.0, "voice_end_s": 15.0, "words": None,
+        "sound_clip_id": "a", "sound_start_s": 10.0, "sound_end_s": 15.0, "true_kind": "sound",
+        "events": None,
+    }  # fmt: skip
+    return made | values
+
+
+def test_events_have_their_times_in_the_clip_and_silent_ones_and_others_are_left_out() -> None:
+    events = [
+        event("impact", 9.5),
+        event("impact", 11.0, pitch_hz=700.0),
+        event("drift", 12, heard=False),
+        event("impact", 11.03),
+        event("slam", 14.5),
+        event("impact", 15.0),
+    ]
+    facts = facts_of(clip(events=events))
+    # 11.03 follows too closely to be told from 11.0.
+    assert facts.onsets_s == pytest.approx((1.0, 4.5))
+    assert facts.strikes == (Strike(1.0, 700.0),)
+    assert facts.sounds is True
+
+
+def test_textures_have_no_onsets_that_could_be_scored() -> None:
+    events = [event("rain", 0.0, end_s=20.0), event("impact", 11.0)]
+    facts = facts_of(clip(events=events))
+    assert facts.onsets_s is None and facts.sounds is True
+
+
+def test_where_nothing_happens_is_known_of_staged_sources_alone() -> None:
+    silent = facts_of(clip(true_kind="nothing", events=[event("drift", 12.0, heard=False)]))
+    assert (silent.sounds, silent.onsets_s) == (False, None)
+    unknown = facts_of(clip(true_kind=None))
+    assert (unknown.sounds, unknown.onsets_s) == (None, None)
+
+
+def test_true_words_of_the_clip_are_taken_before_the_transcript() -> None:
+    words = [
+        {"word": word, "start_s": start_s, "end_s": start_s + 0.4}
+        for word, start_s in (("before", 9.0), ("red", 10.2), ("dog", 14.5), ("after", 14.9))
+    ]
+    assert facts_of(clip(words=words, text="Read dock.")).words == ("red", "dog")
+    assert facts_of(clip(text="The red dog!")).words == ("the", "red", "dog")
+
+
+def test_a_clip_in_a_loop_is_met_again_in_each_turn_and_not_where_it_is_cut() -> None:
+    part = {"at_s": 1.0, "length_s": 7.0, "offset_s": 0.5, "loop_s": 3.0}
+    assert placed_times(1.5, part) == pytest.approx([2.0, 5.0])
+    assert placed_times(0.5, part) == pytest.approx([1.0, 4.0, 7.0])
+    assert placed_times(0.2, part) == placed_times(3.6, part) == []
+    assert placed_times(7.0, part | {"loop_s": None}) == pytest.approx([7.5])
+
+
+def test_a_mixture_has_the_events_of_its_ambience_where_its_recipe_places_them() -> None:
+    base = {"at_s": 0.0, "length_s": 5.0, "loop_s": None, "offset_s": 2.0}
+    picture = [base | {"clip_id": "rain"}, base | {"clip_id": "talk", "offset_s": 0.0}]
+    events = [event("impact", 11.0), event("impact", 13.0)]
+    mixed = clip(mixture={"mix_id": "m"}, picture=picture, sound_clip_id="rain", events=events)
+    assert facts_of(mixed).onsets_s == pytest.approx((1.0,))
+
+
+def test_the_first_of_each_task_are_chosen_in_turn() -> None:
+    rows = [
+        {"item_id": f"{task}{n}", "task": task, "split": split}
+        for split in ("test", "validation")
+        for task, count in (("tts", 2), ("v2s", 9))
+        for n in range(count)
+    ]
+    ids = [one["item_id"] for one in chosen(rows, 5) if one["split"] == "test"]
+    assert ids == ["tts0", "v2s0", "tts1", "v2s1", "v2s2"]
+    assert len(chosen(rows, 5)) == 10
+    assert chosen(rows[::-1], 5) == chosen(rows, 5)
+
+
+def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path: Path) -> None:
+    part = {"clip_id": "hit", "at_s": 0.0, "length_s": 4.0, "offset_s": 0.0, "loop_s": None}
+    recipe = json.dumps({"conditions": {"picture": [part]}})
+    made = {
+        "datasets": [row("datasets", dataset_id="d1", name="demo", hours=1.0)],
+        "checkpoints": [
+            row("checkpoints", checkpoint_id="k1", dataset_id="d1", ref="checkpoints/k1")
+        ],
+        "dataset_items": [
+            row(
+                "dataset_items",
+                dataset_id="d1",
+                item_id=item,
+                task=task,
+                split=split,
+                duration_s=4.0,
+            )
+            for item, task, split in (
+                ("hit", "v2s", "test"),
+                ("talk", "tts", "train"),
+                ("mix", "mixture", "test"),
+            )
+        ],
+        "windows": [
+            row(
+                "windows",
+                clip_id=name,
+                source_id=f"of-{name}",
+                start_s=1.0,
+                end_s=5.0,
+                duration_s=4.0,
+            )
+            for name in ("hit", "talk")
+        ],
+        "decodes": [row("decodes", source_id="of-hit", audio16_ref="blobs/hit.flac")],
+        "mixtures": [
+            row(
+                "mixtures",
+                mix_id="mix",
+                speech_clip_id="talk",
+                ambience_clip_id="hit",
+                recipe=recipe,
+            )
+        ],
+        "truths": [row("truths", source_id="of-hit", kind="sound")],
+        "true_events": [
+            row(
+                "true_events",
+                source_id="of-hit",
+                position=0,
+                kind="impact",
+                start_s=2.5,
+                end_s=2.5,
+                heard=True,
+                pitch_hz=500.0,
+            )
+        ],
+        "true_words": [
+            row(
+                "true_words",
+                source_id="of-talk",
+                position=n,
+                word=word,
+                start_s=2.0 + n,
+                end_s=2.4 + n,
+            )
+            for n, word in enumerate(("red", "dogs", "sing", "late"))
+        ],
+    }
+    with Catalog(Workspace.at(tmp_path).make()) as catalog:
+        with catalog.transaction():
+            for table, rows in made.items():
+                catalog.insert(table, rows)
+        (item,) = catalog.rows(STAGE.items, {"dataset": "demo"})
+    hit, mix = (facts_of(one) for one in item["_truths"])
+    strike = (Strike(1.5, 500.0),)
+    assert hit == Facts("hit", "v2s", "test", (), (1.5,), strike, True)
+    assert mix == Facts("mix", "mixture", "test", ("red", "dogs", "sing"), (1.5,), strike, True)
+    assert item["_truths"][0]["audio_ref"] == "blobs/hit.flac"
