@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.timeline import AUDIO_HZ, index
 from tasks.dnsmos import load_dnsmos
-from tasks.held_out import Strike
+from tasks.held_out import STRIKE_S, Strike
 from tasks.listen import ListenConfig, is_speech, speech_score
 from tasks.loudness import ABSOLUTE_GATE_LUFS, loudness_lufs
 from tasks.onsets import onset_times
@@ -24,8 +24,6 @@ AUDIBLE_LUFS = -50.0
 """What is louder is a sound: the staged world's recordings of nothing have -66 dBFS of noise."""
 BEAMS = 5
 """Of Whisper's search."""
-PITCH_S = 0.12
-"""How much of a strike's sound its pitch is looked for in."""
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7000.0
 
 
@@ -110,7 +108,7 @@ def strike_pitch_hz(audio16: NDArray[np.float32], time_s: float) -> float:
 
     What sounds before is subtracted, or what rings on from an earlier strike would be found again.
     """
-    size = index(PITCH_S, AUDIO_HZ)
+    size = index(STRIKE_S, AUDIO_HZ)
     at = index(max(time_s, 0.0), AUDIO_HZ)
     # Sample k is at k + size; behind the end of a sound that stops too early is silence.
     padded = np.pad(audio16.astype(np.float64), (size, max(0, at + size - len(audio16))))

@@ -19,6 +19,12 @@ from tasks.word_errors import compared_words
 
 TEXTURES = ("rain", "roll")
 """Events that have no beginning which could be told to 50 ms."""
+STRIKE_S = 0.12
+"""How much of an event's sound its pitch is looked for in, and as far away is any other event.
+
+With events that follow closer, pitches of the staged world's own sounds agree with the truth by a
+rank correlation of 0.80 instead of 0.98.
+"""
 
 HELD_OUT_COLUMN = f"""(
     SELECT list(struct_pack(
@@ -69,7 +75,7 @@ class Facts:
         words: what is said, as it is compared; empty for nothing.
         onsets_s: when something begins to sound; None where that is unknown, or no use: of
             textures, and where nothing happens.
-        strikes: its events that sound and have a pitch.
+        strikes: its events that sound, have a pitch, and stand alone; none under textures.
         sounds: whether anything is to be heard at all; None where that is unknown.
     """
 
@@ -88,11 +94,6 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
     heard = _heard_events(row)
     has_texture = any(event["kind"] in TEXTURES for event in heard)
     is_known = row["true_kind"] is not None
-    strikes = [
-        Strike(event["start_s"], event["pitch_hz"])
-        for event in heard
-        if event["pitch_hz"] is not None and event["kind"] not in TEXTURES
-    ]
     return Facts(
         item_id=row["item_id"],
         task=row["task"],
@@ -101,8 +102,19 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         onsets_s=tuple(merged([event["start_s"] for event in heard]))
         if is_known and heard and not has_texture
         else None,
-        strikes=tuple(strikes),
+        strikes=() if has_texture else _strikes(heard),
         sounds=bool(heard or words) if is_known else None,
+    )
+
+
+def _strikes(heard: Sequence[Mapping[str, Any]]) -> tuple[Strike, ...]:
+    """Those events of known pitch that no other is near to."""
+    times_s = np.array([event["start_s"] for event in heard])
+    return tuple(
+        Strike(event["start_s"], event["pitch_hz"])
+        for event in heard
+        if event["pitch_hz"] is not None
+        and np.sum(np.abs(times_s - event["start_s"]) < STRIKE_S) == 1
     )
 
 

@@ -1,6 +1,8 @@
 """Evaluation: intervals around their means, the same numbers each time, held-out items only."""
 
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from hypothesis import strategies as st
 
 from models.phoneme_ids import TABLE_ID
 from storage.blobs import Blobs
+from storage.ids import hash_of
 from storage.stage import ShardTarget
+from tasks import evaluate_generated
 from tasks.checkpoint import load_checkpoint
-from tasks.evaluate import EvaluateConfig, evaluate_checkpoint, held_out_loss, interval
+from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss, interval
+from tasks.hear import Heard
 from tasks.snapshot import read_samples
 from tests.made_model import made_checkpoint, made_dataset
 
@@ -105,3 +110,59 @@ def test_without_held_out_items_there_is_nothing_to_say(
     out, item = evaluated
     nothing = item | {"shard_refs": [], "_held_out": None}
     assert evaluate_checkpoint(nothing, out, CONFIG) == {"evaluations": []}
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
+    evaluated: tuple[ShardTarget, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool, int]] = []
+
+    def fake(sound: np.ndarray, *, whisper: str = "", opinion: bool = False, strikes: Any = ()):
+        asked.append((whisper, opinion, len(sound)))
+        lufs = 20 * float(np.log10(np.sqrt(np.mean(sound**2))))
+        words = ("red", "dog") if whisper else None
+        return Heard((0.5,), words, False, lufs, 3.0 if opinion else None, (), np.zeros((2, 3)))
+
+    monkeypatch.setattr(evaluate_generated, "hear", fake)
+    out, item = evaluated
+    sound = item["_held_out"][0] | {"duration_s": 0.8, "end_s": 0.8, "mixture": None}
+    truth = sound | {
+        "item_id": "tts-200", "text": "Red dogs!", "words": None, "events": None,
+        "sound_start_s": None, "true_kind": None,
+    }  # fmt: skip
+    hit = {"kind": "impact", "start_s": 0.5, "end_s": 0.5, "heard": True, "pitch_hz": None}
+    knock = truth | {
+        "item_id": "v2s-200", "task": "v2s", "text": None, "events": [hit],
+        "sound_start_s": 0.0, "sound_end_s": 0.8, "true_kind": "sound",
+    }  # fmt: skip
+    config = EvaluateConfig(times=1, bootstraps=100, generate=1, steps=2, whisper="/models/tiny/")
+    given = item | {"_truths": [truth, truth | {"item_id": "tts-201"}, knock]}
+    rows = evaluate_checkpoint(given, out, replace(config, generate=2))["evaluations"]
+    table = {(r["metric"], r["role"]): r for r in rows if r["task"] == "all"}
+    assert table["wer_whisper_tiny", "score"]["value"] == 0.5
+    assert table["onset_f1", "score"]["value"] == 1.0
+    assert table["loudness_error", "score"]["items"] == 2
+    assert table["flow_matching_loss", "score"]["items"] == 8
+    # Generation, truth and codec of the spoken item are asked for words, the noise is not; all of
+    # an item's sounds are as long as the item.
+    assert [len(one[0]) > 0 for one in asked] == [True, True, True, False] + [False] * 4
+    assert {one[2] for one in asked} == {12_800}
+    folder = Path(out.workspace) / item["ref"]
+    assert [line["item_id"] for line in told(folder / "items.jsonl")] == ["tts-200", "v2s-200"]
+    assert "kernel_yamnet_scores (test): 2 items are fewer than 20" in (
+        folder / "README.md"
+    ).read_text("utf-8")
+    # An item's sound follows from the item and the seed, whatever else is generated.
+    before = told(folder / "items.jsonl")[0]
+    evaluate_checkpoint(given, out, config)
+    assert told(folder / "items.jsonl") == [before]
+
+
+def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
+    plain = STAGE.fingerprint(EvaluateConfig())
+    assert plain == hash_of("evaluate", 2, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
+    assert STAGE.fingerprint(EvaluateConfig(generate=8)) != plain

@@ -370,6 +370,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name in names]
 
 
+def test_a_score_stands_beside_its_truth_ceiling_and_control(page: str) -> None:
+    text = Page(page).text
+    assert "Onsets within 50 ms, F1" in text
+    assert "0.410 0.390 to 0.430 0.970 0.930 0.170 7" in text
+    assert "1.210 1.110 to 1.340 – – – 9" in text
+
+
 def test_the_page_takes_nothing_from_elsewhere(page: str) -> None:
     for name, attributes in Page(page).tags:
         assert name not in ("iframe", "object", "embed", "base")
