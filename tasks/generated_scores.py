@@ -38,7 +38,7 @@ FEWEST_CLIPS = 20
 """Sets of fewer clips have no kernel distance."""
 PATCHES_PER_NUMBER = 2
 """A Fréchet distance needs so many patches for each number of a patch: from fewer it is bias."""
-FRECHET_DRAWS = 20
+FRECHET_DRAWS = 100
 """Draws of its interval: each costs two matrix roots."""
 ALL = "all"
 MADE = (SCORE, TRUTH, CEILING)
