@@ -74,15 +74,15 @@ def scored_item(
     }
     heard = {role: _hear(sound[:samples], facts, config) for role, sound in sounds.items()}
     noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
-    heard[CONTROL] = hear(noise, opinion=bool(facts.words))
+    heard[CONTROL] = hear(noise, opinion=facts.is_told)
     return Scored(facts, heard)
 
 
 def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
     return hear(
         sound,
-        whisper=config.whisper if facts.words else "",
-        opinion=bool(facts.words),
+        whisper=config.whisper if facts.is_told else "",
+        opinion=facts.is_told,
         strikes=facts.strikes,
     )
 

@@ -166,7 +166,7 @@ def _pitches(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
 
 
 def _words(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
-    spoken = [item for item in group if item.facts.words]
+    spoken = [item for item in group if item.facts.is_told]
     name = f"wer_whisper_{draws.whisper}"
     for role, pairs in _by_role(spoken, lambda a, b: a.words != b.words):
         wrong = [word_errors(facts.words, heard.words or ()) for facts, heard in pairs]
@@ -178,7 +178,7 @@ def _words(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
 
 def _phantoms(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
     mute = [item for item in group if not item.facts.words]
-    spoken = [item for item in group if item.facts.words]
+    spoken = [item for item in group if item.facts.is_told]
     silent = [item for item in group if item.facts.sounds is False]
     sounding = [item for item in group if item.facts.sounds]
     questions: tuple[tuple[str, list[Scored], list[Scored], Callable[[Heard], bool]], ...] = (
@@ -211,7 +211,7 @@ def _opinions(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
         values = [
             opinion
             for item in group
-            if item.facts.words and (opinion := item.heard[role].dnsmos) is not None
+            if item.facts.is_told and (opinion := item.heard[role].dnsmos) is not None
         ]
         if values:
             score = mean_score(values, draws.bootstraps, draws.seed)
@@ -268,7 +268,7 @@ def why_absent(of_split: Sequence[Scored], split: str) -> list[str]:
             any(one.onsets_s for one in facts),
             "no item has known events with sharp onsets (tables truths and true_events)",
         ),
-        "wer": (any(one.words for one in facts), "no item has a text"),
+        "wer": (any(one.is_told for one in facts), "no item has a text"),
         "phantom_speech_rate": (not all(one.words for one in facts), "every item has a text"),
         "phantom_sound_rate": (
             any(one.sounds is False for one in facts),

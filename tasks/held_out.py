@@ -87,6 +87,14 @@ class Facts:
     strikes: tuple[Strike, ...]
     sounds: bool | None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the model is told what to say.
+
+        Sound with video holds no text, even where the labels missed a voice in it.
+        """
+        return bool(self.words) and self.task != "v2s"
+
 
 def facts_of(row: Mapping[str, Any]) -> Facts:
     """What is true of an item of HELD_OUT_COLUMN."""

@@ -1,6 +1,7 @@
 """Scores of generations whose faults were put in, and what stands beside them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,18 @@ def test_wrong_words_are_counted_over_all_words_and_against_another_text() -> No
     assert found["dnsmos_overall", "tts", "control"] == 1.0
     assert found["loudness_error", "tts", "score"] == 4.0
     assert found["loudness_error", "tts", "ceiling"] == 0.0
+
+
+def test_a_voice_that_the_model_is_not_told_of_is_neither_a_text_nor_a_phantom() -> None:
+    voice = saying(0, "red dog", "")
+    facts = replace(voice.facts, task="v2s")
+    found = table([Scored(facts, voice.heard), knock(0, 0.0)])
+    metrics = {metric for metric, _, _ in found}
+    assert not {"wer_whisper_base", "dnsmos_overall"} & metrics
+    assert found["phantom_speech_rate", "all", "score"] == 0.0
+    rows, absent = score_rows([Scored(facts, voice.heard)], DRAWS)
+    assert "phantom_speech_rate" not in {row["metric"] for row in rows}
+    assert "phantom_speech_rate (test): every item has a text" in absent
 
 
 def test_phantoms_are_counted_where_nothing_should_be_and_beside_where_something_should() -> None:
