@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.conditions import Conditions
 from models.flow import FlowLoss, draw_noise, mean_square, path
 from models.guidance import Guidance, guided_field
+from models.sizes import VSSFlowConfig
 from models.transformer import VelocityContext, VSSFlow
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -127,6 +128,11 @@ class ShortcutFlow(nn.Module):
         self.step_size = nn.Embedding(levels, teacher.config.width)
         nn.init.zeros_(self.step_size.weight)
 
+    @property
+    def config(self) -> VSSFlowConfig:
+        """The sizes, which are the teacher's."""
+        return self.flow.config
+
     def prepare(self, conditions: Conditions) -> VelocityContext:
         """Everything about the conditions that neither t nor d changes."""
         return self.flow.prepare(conditions)
@@ -141,6 +147,82 @@ class ShortcutFlow(nn.Module):
         return self.flow.velocity(x_t, t, told)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShortcutDraws:
+    """All that chance decides about the loss of a batch."""
+
+    spans: Spans
+    x_0: Tensor
+    """(B, N, C), noise."""
+
+    def part(self, rows: slice) -> "ShortcutDraws":
+        """The draws of some of the samples."""
+        t, d, taught = self.spans
+        return ShortcutDraws(Spans(t[rows], d[rows], taught), self.x_0[rows])
+
+    def to(self, device: torch.device | str) -> "ShortcutDraws":
+        """The same draws on ``device``."""
+        t, d, taught = self.spans
+        return ShortcutDraws(Spans(t.to(device), d.to(device), taught), self.x_0.to(device))
+
+
+def draw_shortcut(
+    shape: tuple[int, int, int], config: ShortcutConfig, generator: torch.Generator
+) -> ShortcutDraws:
+    """The draws of a batch of latents of ``shape`` (B, N, C); ``generator`` is a CPU one."""
+    spans = draw_spans(shape[0], config, generator)
+    return ShortcutDraws(spans, torch.randn(shape, generator=generator))
+
+
+def drawn_shortcut_loss(
+    student: ShortcutFlow,
+    slow: ShortcutFlow,
+    teacher: VSSFlow,
+    x_1: Tensor,
+    conditions: Conditions,
+    draws: ShortcutDraws,
+    *,
+    config: ShortcutConfig,
+    valid: int | None = None,
+    precision: torch.dtype = torch.float32,
+) -> FlowLoss:
+    """Mean squared error of the student's mean velocity over the valid latents of x_1 (B, N, C).
+
+    Gradients reach the student alone; after each optimiser step `follow` moves ``slow``, which
+    begins as the student's copy. Where x_1 is a part of a batch, ``valid`` counts the latents of
+    the whole, as in `models.flow.drawn_loss`. ``precision`` is what all three compute in.
+    Raises ValueError where student and config differ in their finest steps.
+    """
+    if student.finest_steps != config.finest_steps:
+        raise ValueError(
+            f"the student was built for finest_steps={student.finest_steps}; "
+            f"finest_steps={config.finest_steps} cannot train it"
+        )
+    (t, d, taught), x_0 = draws.spans, draws.x_0.to(x_1)
+    spans = Spans(t.to(x_1), d.to(x_1), taught)
+    at_teacher = config.states == "teacher"
+    with computing_in(precision, x_1.device):
+        context = student.prepare(conditions)
+        with torch.no_grad():
+            asked = taught or at_teacher
+            guided = (
+                guided_field(teacher, conditions, config.guidance, precision) if asked else None
+            )
+            slow_context = context if taught else slow.prepare(conditions)
+        if guided is not None and at_teacher:
+            x_t = visited(guided, x_0, spans.t, config.finest_steps)
+        else:
+            x_t = path(x_0, x_1.masked_fill(~conditions.mask[..., None], 0), spans.t).x_t
+        error = shortcut_error(
+            lambda x, t, d: student.velocity(x, t, d, context).to(x.dtype),
+            lambda x, t, d: slow.velocity(x, t, d, slow_context).to(x.dtype),
+            guided if taught else None,
+            x_t,
+            spans,
+        )
+    return mean_square(error, conditions.mask, valid)
+
+
 def shortcut_loss(
     student: ShortcutFlow,
     slow: ShortcutFlow,
@@ -151,38 +233,16 @@ def shortcut_loss(
     generator: torch.Generator,
     config: ShortcutConfig,
 ) -> FlowLoss:
-    """Mean squared error of the student's mean velocity over the valid latents of x_1 (B, N, C).
+    """The loss of a whole batch: `draw_shortcut`, then `drawn_shortcut_loss`."""
+    shape = (x_1.shape[0], x_1.shape[1], x_1.shape[2])
+    draws = draw_shortcut(shape, config, generator)
+    return drawn_shortcut_loss(student, slow, teacher, x_1, conditions, draws, config=config)
 
-    Gradients reach the student alone; after each optimiser step `follow` moves ``slow``, which
-    begins as the student's copy. ``generator`` is a CPU one: the loss follows from its state.
-    Raises ValueError where student and config differ in their finest steps.
-    """
-    if student.finest_steps != config.finest_steps:
-        raise ValueError(
-            f"the student was built for finest_steps={student.finest_steps}; "
-            f"finest_steps={config.finest_steps} cannot train it"
-        )
-    t, d, taught = draw_spans(conditions.batch, config, generator)
-    x_0 = torch.randn(x_1.shape, generator=generator).to(x_1)
-    spans = Spans(t.to(x_1), d.to(x_1), taught)
-    at_teacher = config.states == "teacher"
-    context = student.prepare(conditions)
-    with torch.no_grad():
-        asked = taught or at_teacher
-        guided = guided_field(teacher, conditions, config.guidance) if asked else None
-        slow_context = context if taught else slow.prepare(conditions)
-    if guided is not None and at_teacher:
-        x_t = visited(guided, x_0, spans.t, config.finest_steps)
-    else:
-        x_t = path(x_0, x_1.masked_fill(~conditions.mask[..., None], 0), spans.t).x_t
-    error = shortcut_error(
-        lambda x, t, d: student.velocity(x, t, d, context),
-        lambda x, t, d: slow.velocity(x, t, d, slow_context),
-        guided if taught else None,
-        x_t,
-        spans,
-    )
-    return mean_square(error, conditions.mask)
+
+def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """The context in which products on a device are computed in a precision."""
+    lower = precision != torch.float32
+    return torch.autocast(device.type, precision if lower else None, enabled=lower)
 
 
 @torch.no_grad()
@@ -194,12 +254,18 @@ def follow(slow: nn.Module, student: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def sample_shortcut(
-    student: ShortcutFlow, conditions: Conditions, *, steps: int = 4, generator: torch.Generator
+    student: ShortcutFlow,
+    conditions: Conditions,
+    *,
+    steps: int = 4,
+    generator: torch.Generator,
+    precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """Latents (B, N, C) in ``steps`` forward passes; zero at padding.
 
-    Equal seeds give the noise that `models.flow.sample` begins with. Raises ValueError for steps
-    that are no power of two or finer than the student learned.
+    Equal seeds give the noise that `models.flow.sample` begins with. ``precision`` is what the
+    student computes in. Raises ValueError for steps that are no power of two or finer than the
+    student learned.
     """
     if steps < 1 or steps & (steps - 1) or steps > student.finest_steps:
         raise ValueError(
@@ -210,5 +276,7 @@ def sample_shortcut(
     context = student.prepare(conditions)
     d = x.new_full((conditions.batch,), 1 / steps)
     for step in range(steps):
-        x = x + student.velocity(x, step * d, d, context) / steps
+        with computing_in(precision, x.device):
+            velocity = student.velocity(x, step * d, d, context)
+        x = x + velocity.to(x.dtype) / steps
     return x * conditions.mask[..., None]

@@ -224,7 +224,7 @@ MODEL_TABLES: tuple[Table, ...] = (
         "A point of a training loss curve.",
         "checkpoint_id step task t_bucket",
         MODEL,
-        C("phase", STRING, "joint or mixtures.", "", "joint"),
+        C("phase", STRING, "joint, mixtures or few_steps.", "", "joint"),
         C("step", INT, "Optimiser step, from 1.", "steps", "10"),
         C("task", STRING, TASKS, "", "v2s"),
         C(

@@ -18,25 +18,71 @@ if TYPE_CHECKING:
 
     from models.codec import Codec
     from models.durations import DurationPredictor
+    from models.shortcut import ShortcutFlow
     from models.transformer import VSSFlow
 
 FORMAT = 1
 WEIGHTS, CODEC, CARD = "model.safetensors", "codec.safetensors", "config.json"
-DURATIONS = "durations.safetensors"
+DURATIONS, FEW_STEPS = "durations.safetensors", "few_steps.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extras:
+    """Networks that a checkpoint may hold beside the model, each in a file of its field's name.
+
+    `durations` is None for a model that was trained without speech, or by an older talkies;
+    `few_steps` for one that was trained without `train.few_steps`.
+    """
+
+    durations: "DurationPredictor | None" = None
+    few_steps: "ShortcutFlow | None" = None
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """What the card says of those that there are: what it takes to build them again."""
+        told: dict[str, dict[str, Any]] = {}
+        if self.durations is not None:
+            told["durations"] = dataclasses.asdict(self.durations.config)
+        if self.few_steps is not None:
+            told["few_steps"] = {"finest_steps": self.few_steps.finest_steps}
+        return told
+
+    @classmethod
+    def built(cls, card: dict[str, Any], model: "VSSFlow") -> "Extras":
+        """Those that a card describes, with weights that are still to be loaded."""
+        from models.durations import DurationConfig, DurationPredictor
+        from models.shortcut import ShortcutFlow
+
+        durations, few_steps = card.get("durations"), card.get("few_steps")
+        return cls(
+            DurationPredictor(DurationConfig(**durations)) if durations else None,
+            ShortcutFlow(model, **few_steps) if few_steps else None,
+        )
+
+    def files(self) -> "dict[str, torch.nn.Module]":
+        """Those that there are, by the name of their file."""
+        found = {DURATIONS: self.durations, FEW_STEPS: self.few_steps}
+        return {name: network for name, network in found.items() if network is not None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A model with its codec and its card, ready to generate.
-
-    `durations` is None for a model that was trained without speech, or by an older talkies.
-    """
+    """A model with its codec, its card and the networks beside it, ready to generate."""
 
     checkpoint_id: str
     model: "VSSFlow"
     codec: "Codec"
     card: dict[str, Any]
-    durations: "DurationPredictor | None" = None
+    extras: Extras = Extras()
+
+    @property
+    def durations(self) -> "DurationPredictor | None":
+        """What predicts how long phonemes last."""
+        return self.extras.durations
+
+    @property
+    def few_steps(self) -> "ShortcutFlow | None":
+        """What generates in few steps."""
+        return self.extras.few_steps
 
 
 def save_checkpoint(
@@ -45,7 +91,7 @@ def save_checkpoint(
     model: "VSSFlow",
     codec: "Codec",
     card: dict[str, Any],
-    durations: "DurationPredictor | None" = None,
+    extras: Extras = Extras(),
 ) -> tuple[str, str]:
     """Writes a checkpoint and returns its (id, reference).
 
@@ -55,15 +101,13 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    networks: dict[str, torch.nn.Module] = {WEIGHTS: model}
-    if durations is not None:
-        networks[DURATIONS] = durations
-        card = card | {"durations": dataclasses.asdict(durations.config)}
+    networks: dict[str, torch.nn.Module] = {WEIGHTS: model} | extras.files()
     for name, network in networks.items():
         state = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
         save_file(state, folder / name)
     (folder / CODEC).write_bytes(codec_bytes(codec))
-    card = card | {
+    card = card | extras.described()
+    card |= {
         "format": FORMAT,
         "model": dataclasses.asdict(model.config),
         "phoneme_table": TABLE_ID,
@@ -100,14 +144,14 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     """
     from safetensors.torch import load_file
 
-    from models.durations import DurationConfig, DurationPredictor
     from models.transformer import VSSFlow, VSSFlowConfig
 
     _require_files(folder, WEIGHTS, CODEC, CARD)
     card = read_card(folder)
     if card.get("format") != FORMAT:
         raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
-    kept = (WEIGHTS, CODEC, DURATIONS) if "durations" in card else (WEIGHTS, CODEC)
+    kept = [WEIGHTS, CODEC]
+    kept += [name for name in (DURATIONS, FEW_STEPS) if Path(name).stem in card]
     _require_files(folder, *kept)
     for name in kept:
         if sha256_file(folder / name) != card["sha256"].get(name):
@@ -118,11 +162,11 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     codec = codec_from((folder / CODEC).read_bytes())
-    durations = None
-    if DURATIONS in kept:
-        durations = DurationPredictor(DurationConfig(**card["durations"])).eval()
-        durations.load_state_dict(load_file(folder / DURATIONS))
-    return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card, durations)
+    extras = Extras.built(card, model)
+    for name, network in extras.files().items():
+        network.load_state_dict(load_file(folder / name))
+        network.eval()
+    return Checkpoint(checkpoint_id or folder.name, model.eval(), codec, card, extras)
 
 
 def _require_files(folder: Path, *names: str) -> None:

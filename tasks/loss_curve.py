@@ -33,7 +33,7 @@ class LossCurve:
         self._tasks += tasks
         self._times.append(t)
         self._losses.append(losses)
-        if step % self.config.log_every == 0 or step == self.config.steps:
+        if step % self.config.log_every == 0 or step in (self.config.steps, self.config.all_steps):
             self._close(step)
 
     def _close(self, step: int) -> None:
@@ -56,8 +56,9 @@ class LossCurve:
         return self._tasks, times, [loss for part in self._losses for loss in part.tolist()]
 
     def means(self) -> list[float]:
-        """The losses of all tasks and times, a point each."""
-        return [p["loss"] for p in self.points if (p["task"], p["t_bucket"]) == (ALL, ALL)]
+        """The model's losses of all tasks and times, a point each."""
+        model = (p for p in self.points if p["phase"] != "few_steps")
+        return [p["loss"] for p in model if (p["task"], p["t_bucket"]) == (ALL, ALL)]
 
     def state(self) -> dict[str, Any]:
         """What to save for a training that goes on; plain values."""

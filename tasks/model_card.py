@@ -122,8 +122,10 @@ def _data(card: Row, data: Sequence[Row]) -> str:
 def _training(card: Row) -> str:
     if (train := card.get("train")) is None:
         return "## Training\n\nNot recorded."
+    taught = train.get("few_steps")
     facts = {
-        "steps": f"{train.get('joint_steps')} joint, {train.get('mixture_steps')} on mixtures",
+        "steps": f"{train.get('joint_steps')} joint, {train.get('mixture_steps')} on mixtures"
+        + (f", then {taught} of a second network for generation in few steps" if taught else ""),
         "batch": f"{train.get('batch_size')} clips of up to {train.get('crop_s')} s",
         "processes": train.get("ranks"),
         "precision": train.get("precision"),

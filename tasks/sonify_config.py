@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+FEW_STEPS = (1, 2, 4, 8, 16)
+"""Steps that solver few_steps can take."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -31,11 +34,14 @@ class SonifyConfig:
         checkpoint: id of a model to use instead; empty for the newest.
         targets: the sources.
         takes: soundtracks for each source, each with its own noise.
-        steps: of the solver, where it is euler or midpoint.
-        guidance: how strongly the conditions are followed; 1 is no guidance.
+        steps: of the solver, where it is euler or midpoint, or few_steps, which takes 1, 2, 4, 8 or
+            16.
+        guidance: how strongly the conditions are followed; 1 is no guidance. Solver few_steps reads
+            neither scale: it has `train.few_steps_guidance` built in.
         speech_guidance: how strongly words and voice are followed, where that differs; null takes
             `guidance`. Scales apart cost half as much time again.
-        solver: of the way from noise to sound; dopri5 chooses its own steps.
+        solver: of the way from noise to sound; dopri5 chooses its own steps, and few_steps is the
+            model's second network (`train.few_steps`), which needs few and half the time for each.
         tolerance: the error that dopri5 allows a step, relative and absolute.
         seed: of the noise.
         precision: bfloat16 takes half the time where the processor has such instructions, and
@@ -52,14 +58,22 @@ class SonifyConfig:
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
-    solver: Literal["euler", "midpoint", "dopri5"] = "euler"
+    solver: Literal["euler", "midpoint", "dopri5", "few_steps"] = "euler"
     tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     durations: Literal["predicted", "uniform"] = "predicted"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a target that is named twice: its soundtracks would be one."""
+        """Raises ValueError for a target named twice, and for steps that few_steps cannot take.
+
+        The soundtracks of a target that is named twice would be one.
+        """
         files = [target.file for target in self.targets]
         if twice := sorted({file for file in files if files.count(file) > 1}):
             raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")
+        if self.solver == "few_steps" and self.steps not in FEW_STEPS:
+            raise ValueError(
+                f"sonify.steps={self.steps}: solver few_steps takes "
+                f"{', '.join(map(str, FEW_STEPS))}; set sonify.steps: 8"
+            )

@@ -18,6 +18,8 @@ from tasks.mix_conditions import phonemes_on_grid
 from tasks.sonify_config import SonifyConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from models.conditions import Conditions
 
 EDGE_S = 0.015
@@ -53,26 +55,54 @@ def generate_window(
     """The sound (samples,) of one window of a source, with what was trimmed beside it."""
     import torch
 
-    from models.flow import sample
-    from models.guidance import Guidance
-
     duration_s = window["end_s"] - window["start_s"]
     conditions = _conditions(item, window, checkpoint, phonemes, duration_s)
-    generator = torch.Generator().manual_seed(window_seed(config, item, number))
-    speech = config.guidance if config.speech_guidance is None else config.speech_guidance
+    seed = window_seed(config, item, number)
     with torch.inference_mode():
-        latents = sample(
-            checkpoint.model,
-            conditions,
-            steps=config.steps,
-            guidance=Guidance(sound=config.guidance, speech=speech),
-            generator=generator,
-            solver=config.solver,
-            tolerance=config.tolerance,
-            precision=getattr(torch, config.precision),
-        )
+        latents = generated_latents(checkpoint, conditions, config, seed)
         audio = checkpoint.codec.decode(latents)[0].numpy()
     return audio[: count(duration_s, AUDIO_HZ)]
+
+
+def generated_latents(
+    checkpoint: Checkpoint, conditions: "Conditions", config: SonifyConfig, seed: int
+) -> "torch.Tensor":
+    """What a model makes of conditions by the solver of the settings: latents (B, N, C).
+
+    Raises ValueError for solver few_steps and a model that was trained without its network.
+    """
+    import torch
+
+    from models.flow import sample
+    from models.guidance import Guidance
+    from models.shortcut import sample_shortcut
+
+    generator = torch.Generator().manual_seed(seed)
+    precision = getattr(torch, config.precision)
+    if config.solver == "few_steps":
+        if checkpoint.few_steps is None:
+            raise ValueError(
+                f"sonify.solver=few_steps: model {checkpoint.checkpoint_id} has no network for "
+                "few steps; train one with train.few_steps, such as 400, or choose another solver"
+            )
+        return sample_shortcut(
+            checkpoint.few_steps,
+            conditions,
+            steps=config.steps,
+            generator=generator,
+            precision=precision,
+        )
+    speech = config.guidance if config.speech_guidance is None else config.speech_guidance
+    return sample(
+        checkpoint.model,
+        conditions,
+        steps=config.steps,
+        guidance=Guidance(sound=config.guidance, speech=speech),
+        generator=generator,
+        solver=config.solver,
+        tolerance=config.tolerance,
+        precision=precision,
+    )
 
 
 def _conditions(

@@ -1,5 +1,6 @@
 """Train the transformer on a frozen dataset: jointly on three kinds of data, then on mixtures."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -9,9 +10,10 @@ from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
-from tasks.checkpoint import read_card, require_table, save_checkpoint
+from tasks.checkpoint import Extras, read_card, require_table, save_checkpoint
 from tasks.durations import fit_durations
 from tasks.encode import load_codec
+from tasks.few_steps import FewStepTrainer, InTraining
 from tasks.init_weights import init_weights
 from tasks.model_card import DATA_COLUMN, write_card
 from tasks.sample_store import SampleStore
@@ -52,36 +54,56 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     saved.parent.mkdir(exist_ok=True)
     codec = load_codec(out.workspace, item["codec_ref"])
     name = f"{item['_name']}-{item['_fingerprint'][:8]}{item['_input_hash'][:8]}"
-    with (
-        trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer,
-        watched(workspace, name, trainer, codec) as watch,
-    ):
-        run_steps(trainer, saved, out, watch)
-    rows = _finish(trainer, codec, item, out, time.perf_counter() - started)
+    with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
+        # Not for a model that is trained: the samples of what follows would be unmade.
+        if trainer.step < trainer.end:
+            with watched(workspace, name, trainer, codec) as watch:
+                run_steps(trainer, saved, out, watch)
+    student, saved_student = None, saved.with_suffix(".few-steps.pt")
+    if config.few_steps:
+        trainer.release()
+        student = FewStepTrainer(data, trainer.trained, trainer.losses, trainer.device)
+        with contextlib.closing(student):
+            student.resume(saved_student)
+            with watched(workspace, name, student, codec) as watch:
+                run_steps(student, saved_student, out, watch)
+    rows = _finish(trainer, student, codec, item, out, time.perf_counter() - started)
+    saved_student.unlink(missing_ok=True)
     saved.unlink(missing_ok=True)
     return rows
 
 
-def run_steps(trainer: Trainer, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
-    """Takes the steps that are left, shows and reports them and saves states on the way."""
+def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
+    """Takes the steps that are left, shows and reports them and saves states on the way.
+
+    The last one's is saved where a network for few steps is to be trained next.
+    """
     config, smooth = trainer.config, None
     # Reading a loss waits for the device: a GPU would stand idle after each of its steps.
     told_every = 1 if trainer.device.type == "cpu" else config.log_every
-    while trainer.step < config.steps:
+    while trainer.step < trainer.end:
         share = guarded_step(trainer)
         watch.after_step()
-        is_last = trainer.step == config.steps
+        is_last = trainer.step == trainer.end
         if trainer.step % told_every == 0 or is_last:
-            loss = float(share) * config.ranks  # as if the other ranks' parts were like this one's
+            loss = (
+                float(share) * trainer.rank.count
+            )  # as if the other ranks' parts were like this one's
             smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
             note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
-            out.report(trainer.step, config.steps, note)
-        if trainer.step % config.save_every == 0 and not is_last:
+            out.report(trainer.step, config.all_steps, note)
+        is_due = trainer.step % config.save_every == 0
+        if trainer.step < config.all_steps and (is_due or is_last):
             trainer.save(saved)
 
 
 def _finish(
-    trainer: Trainer, codec: "Codec", item: dict[str, Any], out: ShardTarget, train_s: float
+    trainer: Trainer,
+    student: FewStepTrainer | None,
+    codec: "Codec",
+    item: dict[str, Any],
+    out: ShardTarget,
+    train_s: float,
 ) -> Rows:
     config = trainer.config
     means = trainer.losses.means()
@@ -102,9 +124,8 @@ def _finish(
         card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
-    checkpoint_id, ref = save_checkpoint(
-        workspace, folder, trainer.trained, codec, card, _durations(item, out, config)
-    )
+    extras = Extras(_durations(item, out, config), student and student.trained)
+    checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card, extras)
     written = read_card(workspace.path(ref))
     write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])
     row = {
@@ -161,6 +182,8 @@ STAGE = Stage(
         "precision",
         "compile",
         "sample_every",
+        "few_steps",
+        "few_steps_guidance",
     ),
     # The weights to begin with count by their hash, wherever they lie.
     selects=("dataset", "init_from"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Phase = Literal["joint", "mixtures"]
+Phase = Literal["joint", "mixtures", "few_steps"]
 Preset = Literal["tiny", "small", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
 
 
@@ -54,6 +54,11 @@ class TrainConfig:
         save_every: steps between two states that a killed training goes on from.
         sample_every: steps between two samples of audio, made for one training item by its
             conditions; 0 makes none.
+        few_steps: optimiser steps after the others that train a second network, for generation in
+            1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
+            trains none. It is trained by one process, in the parts that the batch has, uncompiled,
+            at the rate of fine-tuning, on batches like the last ones before it.
+        few_steps_guidance: guidance of that teacher, which the second network has built in.
     """
 
     dataset: str = ""
@@ -85,6 +90,8 @@ class TrainConfig:
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 100
     sample_every: Annotated[int, Field(ge=0)] = 0
+    few_steps: Annotated[int, Field(ge=0)] = 0
+    few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for a batch that cannot be shared out evenly."""
@@ -101,18 +108,31 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """Steps of both phases together."""
+        """Steps of the model: those of both of its phases together."""
         return self.joint_steps + self.mixture_steps
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the model, and then of the network for few steps."""
+        return self.steps + self.few_steps
 
     def phase(self, step: int) -> Phase:
         """The phase of a step, counted from 0."""
+        if step >= self.steps:
+            return "few_steps"
         return "joint" if step < self.joint_steps else "mixtures"
+
+    def has_mixtures(self, step: int) -> bool:
+        """Whether a step's batch has mixtures: those of fine-tuning, and all after it."""
+        return self.phase(min(step, self.steps - 1)) == "mixtures"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        if self.phase(step) == "joint":
-            peak, done = self.learning_rate, step / self.joint_steps
-        else:
-            peak, done = self.learning_rate / 3, (step - self.joint_steps) / self.mixture_steps
-        return peak * warm * (0.55 + 0.45 * math.cos(math.pi * done))
+        third = self.learning_rate / 3
+        peak, start, steps = {
+            "joint": (self.learning_rate, 0, self.joint_steps),
+            "mixtures": (third, self.joint_steps, self.mixture_steps),
+            "few_steps": (third, self.steps, self.few_steps),
+        }[self.phase(step)]
+        return peak * warm * (0.55 + 0.45 * math.cos(math.pi * (step - start) / steps))

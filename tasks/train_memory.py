@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.few_steps import InTraining
 from tasks.train_device import name_of
-from tasks.trainer import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ class OutOfMemory(RuntimeError):
     """A training step that needs more memory than there is; says which batch would fit."""
 
 
-def guarded_step(trainer: Trainer) -> "Tensor":
+def guarded_step(trainer: InTraining) -> "Tensor":
     """A training step; raises OutOfMemory with the batch that fits where this one does not."""
     try:
         return trainer.train_step()
@@ -26,7 +26,7 @@ def guarded_step(trainer: Trainer) -> "Tensor":
     raise OutOfMemory(_advice(trainer))
 
 
-def largest_part(trainer: Trainer) -> int:
+def largest_part(trainer: InTraining) -> int:
     """How many clips at once a step has memory for, found by halving; 0 where not for one."""
     fits, too_many = 0, trainer.config.batch_size // trainer.config.parts
     trainer.close()
@@ -39,7 +39,7 @@ def largest_part(trainer: Trainer) -> int:
     return fits
 
 
-def _fits(trainer: Trainer, clips: int) -> bool:
+def _fits(trainer: InTraining, clips: int) -> bool:
     import torch
 
     trainer.optimiser.zero_grad(set_to_none=True)
@@ -57,7 +57,7 @@ def _fits(trainer: Trainer, clips: int) -> bool:
     return True
 
 
-def _moments(trainer: Trainer) -> "list[Tensor]":
+def _moments(trainer: InTraining) -> "list[Tensor]":
     import torch
 
     weights = [w for w in trainer.model.parameters() if w.requires_grad]
@@ -70,7 +70,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or NO_MEMORY_ON_CPU in str(error)
 
 
-def _advice(trainer: Trainer) -> str:
+def _advice(trainer: InTraining) -> str:
     config, fits = trainer.config, largest_part(trainer)
     where = name_of(trainer.device, config.threads)
     lacking = f"train.batch_size={config.batch_size}: out of memory on {where}"

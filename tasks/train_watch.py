@@ -15,8 +15,8 @@ import numpy as np
 from models.timeline import LATENT_HZ, count
 from storage.workspace import Workspace, write_atomically
 from tasks.batches import collate, crop
+from tasks.few_steps import InTraining
 from tasks.loss_curve import ALL, Point
-from tasks.trainer import Trainer
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 FOLDER = "reports/training"
 EVENTS = "events.out.tfevents.*"
 SAMPLE, TAG = "step-{:08d}.flac", "sample"
-STEPS, GUIDANCE = 25, 3.0
 
 
 class TrainingWatch:
     """Writes what a training's curve has gained, and samples, after each step."""
 
     def __init__(
-        self, folder: Path, events: "SummaryWriter", trainer: Trainer, codec: "Codec"
+        self, folder: Path, events: "SummaryWriter", trainer: InTraining, codec: "Codec"
     ) -> None:
         """Writes the curve and the samples that are there already."""
         self.folder, self.events, self.trainer, self.codec = folder, events, trainer, codec
@@ -50,7 +49,7 @@ class TrainingWatch:
         self._tell_points()
         trainer = self.trainer
         every = trainer.config.sample_every
-        if every and (trainer.step % every == 0 or trainer.step == trainer.config.steps):
+        if every and (trainer.step % every == 0 or trainer.step == trainer.end):
             path = self.folder / SAMPLE.format(trainer.step)
             write_atomically(path, _flac(generated(trainer, self.codec), self.codec))
             self._tell_sample(trainer.step, path)
@@ -75,7 +74,7 @@ class TrainingWatch:
 
 @contextmanager
 def watched(
-    workspace: Workspace, name: str, trainer: Trainer, codec: "Codec"
+    workspace: Workspace, name: str, trainer: InTraining, codec: "Codec"
 ) -> Iterator[TrainingWatch]:
     """The watch of a training, whose files are in the workspace's store at the end."""
     from tensorboardX import SummaryWriter
@@ -92,19 +91,19 @@ def watched(
 
 def tag_of(point: Point) -> str:
     """What TensorBoard calls the curve of a point."""
+    # Another loss than the model's: not to be read as that curve's end.
+    group = "few_steps_loss" if point["phase"] == "few_steps" else "loss"
     if point["t_bucket"] != ALL:
-        return f"loss_by_time/{point['t_bucket']}"
-    return f"loss/{point['task']}"
+        return f"{group}_by_time/{point['t_bucket']}"
+    return f"{group}/{point['task']}"
 
 
-def generated(trainer: Trainer, codec: "Codec") -> np.ndarray:
+def generated(trainer: InTraining, codec: "Codec") -> np.ndarray:
     """What the model makes of the conditions of the first training item: audio (samples,).
 
     The item and its noise are always the same, so that samples of different steps compare.
     """
     import torch
-
-    from models.flow import sample
 
     data, sizes = trainer.data, trainer.model.config
     (item,) = data.store.read([data.single[0]])
@@ -112,13 +111,7 @@ def generated(trainer: Trainer, codec: "Codec") -> np.ndarray:
     batch = collate([crop(item, 0, length)], length, sizes.motion_dim, sizes.visual_dim)
     generator = torch.Generator().manual_seed(trainer.config.seed)
     with torch.inference_mode():
-        latents = sample(
-            trainer.trained,
-            batch.conditions.to(trainer.device),
-            steps=STEPS,
-            guidance=GUIDANCE,
-            generator=generator,
-        )
+        latents = trainer.sampled(batch.conditions.to(trainer.device), generator)
         return codec.decode(latents.float().cpu())[0].numpy()
 
 

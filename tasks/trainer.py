@@ -15,14 +15,18 @@ from tasks.train_device import Rank, device_of
 from tasks.training_data import Ahead, Plan, TrainingData
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
+    from models.conditions import Conditions
     from models.flow import FlowDraws, FlowLoss
     from models.sizes import VSSFlowConfig
     from models.transformer import VSSFlow
 
 GPU_READERS = 4
 """Threads that read for a GPU; on a CPU they would take cores from the training itself."""
+STEPS, GUIDANCE = 25, 3.0
+"""Of the samples that a training shows on the way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +91,7 @@ class Trainer:
                 find_unused_parameters=True,
                 broadcast_buffers=False,
             )
-        self.step = 0
+        self.step, self.end = 0, config.steps
         self.losses = LossCurve(config)
         readers = GPU_READERS if self.device.type == "cuda" else 1
         self._ahead = Ahead(self.input, config.steps, readers)
@@ -208,14 +212,23 @@ class Trainer:
         """The model that training gives: the averaged one where weights are averaged."""
         return self.model if self.average is None else cast("VSSFlow", self.average.module)
 
+    def sampled(self, conditions: "Conditions", generator: "torch.Generator") -> "Tensor":
+        """Latents (B, N, C) that the model of now makes of conditions."""
+        from models.flow import sample
+
+        return sample(self.trained, conditions, steps=STEPS, guidance=GUIDANCE, generator=generator)
+
+    def release(self) -> None:
+        """Lets go of what only further steps would need, most of a trained model's memory."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.state.clear()
+
     def close(self) -> None:
         """Ends the threads that read ahead."""
         self._ahead.close()
 
     def save(self, path: Path) -> None:
         """Writes the state to go on from; whole or not at all."""
-        import torch
-
         state = {
             "sizes": dataclasses.asdict(self.model.config),
             "step": self.step,
@@ -225,12 +238,7 @@ class Trainer:
         }
         if self.average is not None:
             state["average"] = self.average.state_dict()
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        write_state(path, state)
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
@@ -247,6 +255,18 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.step = state["step"]
         self.losses.restore(state["losses"])
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes the state of a training; whole or not at all."""
+    import torch
+
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":

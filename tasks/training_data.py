@@ -97,7 +97,7 @@ class TrainingData:
         generator = np.random.Generator(np.random.Philox(key=[config.seed, step]))
         crop_length = count(config.crop_s, LATENT_HZ)
         mixtures = 0
-        if config.phase(step) == "mixtures" and self.mixed:
+        if config.has_mixtures(step) and self.mixed:
             mixtures = round(config.batch_size * config.mixture_share)
         picks: list[int] = []
         starts: list[int] = []

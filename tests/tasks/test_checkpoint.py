@@ -11,10 +11,20 @@ import torch
 
 from models.durations import DurationConfig, DurationPredictor
 from models.phoneme_ids import TABLE_ID
+from models.shortcut import ShortcutFlow
 from models.transformer import seeded
 from storage.rejects import Rejected
 from storage.workspace import Workspace
-from tasks.checkpoint import CARD, CODEC, DURATIONS, WEIGHTS, load_checkpoint, save_checkpoint
+from tasks.checkpoint import (
+    CARD,
+    CODEC,
+    DURATIONS,
+    FEW_STEPS,
+    WEIGHTS,
+    Extras,
+    load_checkpoint,
+    save_checkpoint,
+)
 from tests.made_model import made_checkpoint, tiny_codec, tiny_sizes
 
 
@@ -48,8 +58,8 @@ def test_what_predicts_durations_comes_back_and_belongs_to_the_checkpoint(tmp_pa
     torch.manual_seed(3)
     predictor = DurationPredictor(DurationConfig(width=8))
     model, codec = seeded(tiny_sizes(), 0), tiny_codec()
-    workspace = Workspace.at(tmp_path).make()
-    checkpoint_id, ref = save_checkpoint(workspace, tmp_path / "made", model, codec, {}, predictor)
+    workspace, extras = Workspace.at(tmp_path).make(), Extras(predictor)
+    checkpoint_id, ref = save_checkpoint(workspace, tmp_path / "made", model, codec, {}, extras)
     folder = workspace.path(ref)
     loaded = load_checkpoint(folder, checkpoint_id).durations
     assert loaded is not None and loaded.config == predictor.config
@@ -62,6 +72,26 @@ def test_what_predicts_durations_comes_back_and_belongs_to_the_checkpoint(tmp_pa
         load_checkpoint(folder, checkpoint_id)
     (folder / DURATIONS).unlink()
     with pytest.raises(FileNotFoundError, match=f"{DURATIONS} is missing"):
+        load_checkpoint(folder, checkpoint_id)
+
+
+def test_the_network_for_few_steps_comes_back_and_belongs_to_the_checkpoint(tmp_path: Path) -> None:
+    model, codec = seeded(tiny_sizes(), 0), tiny_codec()
+    student = ShortcutFlow(seeded(tiny_sizes(), 1), finest_steps=8)
+    torch.nn.init.ones_(student.step_size.weight)
+    workspace = Workspace.at(tmp_path).make()
+    extras = Extras(few_steps=student)
+    checkpoint_id, ref = save_checkpoint(workspace, tmp_path / "made", model, codec, {}, extras)
+    folder = workspace.path(ref)
+    read = load_checkpoint(folder, checkpoint_id)
+    assert read.few_steps is not None and read.durations is None
+    assert read.few_steps.finest_steps == 8 and not read.few_steps.training
+    for name, value in read.few_steps.state_dict().items():
+        assert torch.equal(value, student.state_dict()[name])
+    for name, value in read.model.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    (folder / FEW_STEPS).write_bytes((folder / FEW_STEPS).read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(Rejected, match=f"{FEW_STEPS} was changed"):
         load_checkpoint(folder, checkpoint_id)
 
 
