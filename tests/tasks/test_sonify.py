@@ -13,7 +13,9 @@ import soundfile
 import torch
 
 from models.durations import DurationPredictor
+from models.shortcut import ShortcutFlow
 from models.timeline import count
+from models.transformer import seeded
 from storage.catalog import Catalog
 from storage.features import pack_features
 from storage.ids import hash_of, sha256_file
@@ -21,6 +23,7 @@ from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks import soundtrack as module
+from tasks.checkpoint import Checkpoint, Extras
 from tasks.durations import predicted_s
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
@@ -29,7 +32,7 @@ from tasks.sonify_config import SonifyConfig, Target
 from tasks.source_uri import inside_uri, uri_of
 from tests.made_archives import write_tar
 from tests.made_media import even_times, write_media
-from tests.made_model import MOTION_DIM, VISUAL_DIM, made_checkpoint
+from tests.made_model import MOTION_DIM, VISUAL_DIM, made_checkpoint, tiny_codec, tiny_sizes
 
 DURATION_S = 2.6
 CONFIG = SonifyConfig(steps=2, guidance=1.0)
@@ -150,6 +153,37 @@ def test_a_solver_or_a_speech_scale_of_its_own_makes_another_soundtrack(
     speech = make(root, film, dataclasses.replace(CONFIG, speech_guidance=4.0))
     assert len({row["audio_ref"] for row in (made, solver, speech)}) == 3
     assert len({row["generation_id"] for row in (made, solver, speech)}) == 3
+
+
+def test_few_steps_are_those_of_the_models_second_network(root: Path, film: dict[str, Any]) -> None:
+    model, taught = (seeded(tiny_sizes(), seed) for seed in (0, 5))
+    both = Checkpoint("c", model, tiny_codec(), {}, Extras(few_steps=ShortcutFlow(taught)))
+    quick = dataclasses.replace(CONFIG, solver="few_steps")
+
+    def window(checkpoint: Checkpoint, config: SonifyConfig) -> np.ndarray:
+        item = film | {"_workspace": str(root)}
+        return module.generate_window(item, film["windows"][0], checkpoint, [], config, 0)
+
+    found = window(both, quick)
+    # A new student is its teacher, here one of other weights than the model.
+    np.testing.assert_array_equal(found, window(Checkpoint("c", taught, tiny_codec(), {}), CONFIG))
+    assert not np.array_equal(found, window(both, CONFIG))
+    np.testing.assert_array_equal(found, window(both, dataclasses.replace(quick, guidance=7.0)))
+    rounded = window(both, dataclasses.replace(quick, precision="bfloat16"))
+    assert not np.array_equal(found, rounded) and np.isfinite(rounded).all()
+
+
+def test_a_model_without_the_network_for_few_steps_is_an_error_that_names_the_setting(
+    root: Path, film: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"sonify.solver=few_steps: .*train.few_steps"):
+        make(root, film, dataclasses.replace(CONFIG, solver="few_steps"))
+
+
+@pytest.mark.parametrize("steps", [25, 3, 32])
+def test_steps_that_few_steps_cannot_take_are_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=rf"sonify.steps={steps}: .*set sonify.steps: 8"):
+        SonifyConfig(solver="few_steps", steps=steps)
 
 
 def test_settings_that_are_left_alone_keep_the_ids_of_before_they_came(
