@@ -33,6 +33,7 @@ def _lines(cost: TrainCost) -> list[str]:
         "copies": cost.copies_bytes,
         "activations": cost.activations_bytes,
     }
+    then = f" and {cost.few_steps:,} few_steps" if cost.few_steps else ""
     memory = ", ".join(f"{name} {size / GIGABYTE:.2f}" for name, size in parts.items())
     return [
         f"{cost.preset}: {cost.trainable_parameters:,} trainable parameters, {frozen}",
@@ -41,5 +42,5 @@ def _lines(cost: TrainCost) -> list[str]:
         f"operations: {cost.flops_per_step / 1e12:.4g} TFLOP a step, forward and backward",
         f"device: {cost.device}, {cost.matmul_flops_per_s / 1e12:.3g} TFLOP/s measured",
         f"forecast: {cost.forecast_step_s:.3g} s a step, "
-        f"{cost.forecast_s / 3600:.3g} h for {cost.steps:,} steps ({NOTE})",
+        f"{cost.forecast_s / 3600:.3g} h for {cost.steps:,} steps{then} ({NOTE})",
     ]

@@ -75,6 +75,11 @@ def flops_per_step(config: VSSFlowConfig, shape: StepShape) -> int:
     return sum(product.forward + product.backward for product in products(config, shape))
 
 
+def flops_of_forward(config: VSSFlowConfig, shape: StepShape) -> int:
+    """Operations of the matrix products of a forward pass alone."""
+    return sum(product.forward for product in products(config, shape))
+
+
 def activation_numbers(config: VSSFlowConfig, shape: StepShape) -> int:
     """How many numbers the forward pass keeps for the backward pass, with fused attention.
 

@@ -7,6 +7,7 @@ without text lie in a stretched inner SVG.
 Legend: T samples of audio, float32 in [-1, 1].
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -274,7 +275,7 @@ def down(value: float, axis: Axis) -> float:
 
 
 def loss_chart(losses: Sequence[Mapping[str, Any]]) -> Markup:
-    """Loss over steps: one line a task and one for all, with the change of phase marked."""
+    """Loss over steps: one line a task and one for all, with the changes of phase marked."""
     x = (0.0, float(max(point["step"] for point in losses)))
     y = padded([point["loss"] for point in losses])
     lines = []
@@ -291,7 +292,7 @@ def loss_chart(losses: Sequence[Mapping[str, Any]]) -> Markup:
         '{boundary}<svg width="100%" height="{h}" viewBox="0 0 {w} {h}" '
         'preserveAspectRatio="none">{lines}</svg>'
     ).format(
-        boundary=_phase_boundary(losses, x),
+        boundary=_phase_boundaries(losses, x),
         h=CHART_HEIGHT,
         w=SPAN_UNITS,
         lines=Markup("").join(lines),
@@ -300,17 +301,18 @@ def loss_chart(losses: Sequence[Mapping[str, Any]]) -> Markup:
     return chart_frame(x, y, inner, title, "optimiser step", "flow-matching loss")
 
 
-def _phase_boundary(losses: Sequence[Mapping[str, Any]], x: Axis) -> Markup:
-    joint = [point["step"] for point in losses if point["phase"] == "joint"]
-    tuning = [point["step"] for point in losses if point["phase"] != "joint"]
-    if not joint or not tuning:
-        return Markup("")
-    place = along(max(joint), x)
-    return Markup(
-        '<line class="phase" x1="{x}" x2="{x}" y1="0" y2="{h}"/>'
-        '<text class="phase-left" x="{x}" dx="-7" y="12">joint</text>'
-        '<text class="phase-right" x="{x}" dx="7" y="12">mixtures</text>'
-    ).format(x=place, h=CHART_HEIGHT)
+def _phase_boundaries(losses: Sequence[Mapping[str, Any]], x: Axis) -> Markup:
+    """A line where each phase ends, named after those on its sides, each of them once."""
+    phases = list(dict.fromkeys(point["phase"] for point in losses))
+    marks = []
+    for number, (before, after) in enumerate(itertools.pairwise(phases)):
+        place = along(max(point["step"] for point in losses if point["phase"] == before), x)
+        sides = [("right", 7, after)] if number else [("left", -7, before), ("right", 7, after)]
+        line = Markup('<line class="phase" x1="{x}" x2="{x}" y1="0" y2="{h}"/>')
+        text = Markup('<text class="phase-{}" x="{}" dx="{}" y="12">{}</text>')
+        marks.append(line.format(x=place, h=CHART_HEIGHT))
+        marks += [text.format(side, place, dx, name.replace("_", " ")) for side, dx, name in sides]
+    return Markup("").join(marks)
 
 
 def interval_svg(value: float, low: float, high: float, axis: Axis) -> Markup:

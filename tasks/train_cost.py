@@ -11,6 +11,9 @@ from tasks.train_device import Rank, device_of, name_of
 if TYPE_CHECKING:
     import torch
 
+    from models.footprint import StepShape
+    from models.sizes import VSSFlowConfig
+
 NUMBER_BYTES = 4  # weights, gradients and moments are in float32
 PRODUCT_BYTES = {"float32": 4, "bfloat16": 2}
 ADAM_MOMENTS = 2
@@ -38,7 +41,10 @@ class TrainCost:
         device: what was measured and would train.
         precision: of the products.
         matmul_flops_per_s: measured rate of one large product of that precision on it.
-        steps: steps of the training.
+        steps: steps of the model's training.
+        few_steps: steps after them that train the network for few steps, on one process; what
+            memory they take is not counted.
+        flops_per_few_step: operations of one of those, as `few_step_flops`.
     """
 
     preset: str
@@ -56,6 +62,8 @@ class TrainCost:
     precision: str
     matmul_flops_per_s: float
     steps: int
+    few_steps: int
+    flops_per_few_step: int
 
     @property
     def memory_bytes(self) -> int:
@@ -70,8 +78,9 @@ class TrainCost:
 
     @property
     def forecast_s(self) -> float:
-        """Seconds of the whole training at that rate."""
-        return self.steps * self.forecast_step_s
+        """Seconds of the whole training at that rate, the network for few steps with it."""
+        few_step_s = self.flops_per_few_step / self.matmul_flops_per_s
+        return self.steps * self.forecast_step_s + self.few_steps * few_step_s
 
 
 def train_cost(config: TrainConfig) -> TrainCost:
@@ -113,7 +122,26 @@ def train_cost(config: TrainConfig) -> TrainCost:
         precision=config.precision,
         matmul_flops_per_s=matmul_rate(device, config.precision),
         steps=config.steps,
+        few_steps=config.few_steps,
+        flops_per_few_step=few_step_flops(sizes, whole, config.few_steps_guidance),
     )
+
+
+def few_step_flops(sizes: "VSSFlowConfig", shape: "StepShape", guidance: float) -> int:
+    """Operations of a step that trains the network for few steps, on average.
+
+    Beside its own forward and backward pass there are, in the share of batches that the teacher
+    shows, two passes of the teacher, each of all guided halves, and two of the slow student in the
+    others.
+    """
+    from models.footprint import flops_of_forward, flops_per_step
+    from models.guidance import Guidance
+    from models.shortcut import ShortcutConfig
+
+    halves = sum(weight != 0 for weight in Guidance(guidance, guidance).weights)
+    taught = ShortcutConfig().teacher_share
+    passes = 2 * (taught * halves + 1 - taught)
+    return flops_per_step(sizes, shape) + round(passes * flops_of_forward(sizes, shape))
 
 
 def matmul_rate(

@@ -21,6 +21,7 @@ from tasks.trainer import Trainer
 from tests.made_model import tiny_sizes
 from tests.tasks.test_train import killed_at, target, train, weights
 from tests.tasks.test_train_switches import trainer
+from tests.tasks.test_train_watch import watched_files
 
 CONFIG = TrainConfig(
     joint_steps=3,
@@ -32,6 +33,7 @@ CONFIG = TrainConfig(
     threads=1,
     log_every=2,
     save_every=2,
+    sample_every=4,
 )
 
 
@@ -58,6 +60,13 @@ def student_of(tmp_path: Path, **changes: Any) -> FewStepTrainer:
     return FewStepTrainer(made.data, made.trained, made.losses, made.device)
 
 
+def shown_by(workspace: str | Path) -> tuple[set[tuple[str, int]], dict[str, bytes]]:
+    """What TensorBoard shows of a training, and the samples on the way."""
+    folder, told = watched_files(str(workspace))
+    sounds = {path.name: path.read_bytes() for path in folder.glob("*.flac")}
+    return {(tag, step) for tag, step, _ in told}, sounds
+
+
 @pytest.mark.parametrize("step", [5, 6, 9])
 def test_a_training_killed_in_its_few_steps_ends_in_the_same_student_and_curve(
     tmp_path: Path,
@@ -80,6 +89,7 @@ def test_a_training_killed_in_its_few_steps_ends_in_the_same_student_and_curve(
     assert row["curve"] == expected["curve"]
     assert row["checkpoint_id"] == expected["checkpoint_id"]
     assert not list(Workspace.at(out.workspace).path("scratch/training").iterdir())
+    assert shown_by(out.workspace) == shown_by(folder.parent.parent)
 
 
 def test_the_student_is_kept_beside_a_model_that_it_leaves_as_it_was(
@@ -109,6 +119,10 @@ def test_the_curve_shows_the_students_losses_in_a_phase_of_their_own(
         ("few_steps", 8),
         ("few_steps", 10),
     ]
+    told, sounds = shown_by(undisturbed[0].parent.parent)
+    assert {step for tag, step in told if tag == "loss/all"} == {2, 4, 5}
+    assert {step for tag, step in told if tag == "few_steps_loss/all"} == {6, 8, 10}
+    assert sorted(sounds) == [f"step-{step:08d}.flac" for step in (4, 5, 8, 10)]
 
 
 def test_the_student_learns_at_the_rate_of_fine_tuning() -> None:

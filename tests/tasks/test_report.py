@@ -680,6 +680,18 @@ def test_a_loss_curve_marks_where_mixtures_begin() -> None:
     assert "phase" not in str(charts.loss_chart(points[:3]))
 
 
+def test_a_loss_curve_names_the_phase_of_few_steps_after_the_others() -> None:
+    phases = ("joint", "mixtures", "few_steps")
+    points = [
+        {"phase": phase, "step": 10 * number, "task": "all", "loss": 1.0}
+        for number, phase in enumerate(phases, 1)
+    ]
+    drawing = str(charts.loss_chart(points))
+    assert re.findall(r'phase-\w+" x="([\d.]+)%" [^>]*>([^<]*)<', drawing) == [
+        ("33.333", "joint"), ("33.333", "mixtures"), ("66.667", "few steps")
+    ]  # fmt: skip
+
+
 # -- a browser -----------------------------------------------------------------------------------
 
 needs_chromium = pytest.mark.skipif(

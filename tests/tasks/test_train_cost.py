@@ -55,6 +55,23 @@ def test_the_forecast_is_the_operations_at_the_measured_rate() -> None:
     assert cost.forecast_s == pytest.approx(40 * cost.forecast_step_s)
 
 
+def test_the_network_for_few_steps_costs_its_steps_and_what_shows_it_the_way() -> None:
+    plain = TrainConfig(joint_steps=30, mixture_steps=10, threads=1)
+    without = train_cost(plain)
+    guided, unguided = (
+        train_cost(dataclasses.replace(plain, few_steps=20, few_steps_guidance=scale))
+        for scale in (3.0, 1.0)
+    )
+    assert guided.steps == without.steps == 40
+    more_s = 20 * guided.flops_per_few_step / 1e12
+    assert guided.forecast_s == pytest.approx(without.forecast_s + more_s)
+    # A backward pass is about two forward ones; half of the batches ask the teacher for two.
+    for cost, passes in ((guided, 3), (unguided, 2)):
+        assert cost.flops_per_few_step / cost.flops_per_step == pytest.approx(
+            1 + passes / 3, rel=0.03
+        )
+
+
 def test_no_weight_is_made_for_the_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[torch.device] = []
     build = VSSFlow.__init__
