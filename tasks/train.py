@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,23 +57,34 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     saved.parent.mkdir(exist_ok=True)
     codec = load_codec(out.workspace, item["codec_ref"])
     name = f"{item['_name']}-{item['_fingerprint'][:8]}{item['_input_hash'][:8]}"
+    watching = functools.partial(watched, workspace, name, codec=codec)
     with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
         # Not for a model that is trained: the samples of what follows would be unmade.
         if trainer.step < trainer.end:
-            with watched(workspace, name, trainer, codec) as watch:
+            with watching(trainer) as watch:
                 run_steps(trainer, saved, out, watch)
-    student, saved_student = None, saved.with_suffix(".few-steps.pt")
-    if config.few_steps:
-        trainer.release()
-        student = FewStepTrainer(data, trainer.trained, trainer.losses, trainer.device)
-        with contextlib.closing(student):
-            student.resume(saved_student)
-            with watched(workspace, name, student, codec) as watch:
-                run_steps(student, saved_student, out, watch)
+    saved_student = saved.with_suffix(".few-steps.pt")
+    student = train_student(trainer, saved_student, out, watching) if config.few_steps else None
     rows = _finish(trainer, student, codec, item, out, time.perf_counter() - started)
-    saved_student.unlink(missing_ok=True)
-    saved.unlink(missing_ok=True)
+    for state in (saved_student, saved):
+        state.unlink(missing_ok=True)
     return rows
+
+
+def train_student(
+    trainer: Trainer,
+    saved: Path,
+    out: ShardTarget,
+    watching: Callable[[InTraining], AbstractContextManager[TrainingWatch]],
+) -> FewStepTrainer:
+    """The trained student of a trained model; goes on where a killed training stopped."""
+    trainer.release()
+    student = FewStepTrainer(trainer.data, trainer.trained, trainer.losses, trainer.device)
+    with contextlib.closing(student):
+        student.resume(saved)
+        with watching(student) as watch:
+            run_steps(student, saved, out, watch)
+    return student
 
 
 def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
@@ -86,9 +100,8 @@ def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: Trainin
         watch.after_step()
         is_last = trainer.step == trainer.end
         if trainer.step % told_every == 0 or is_last:
-            loss = (
-                float(share) * trainer.rank.count
-            )  # as if the other ranks' parts were like this one's
+            # As if the other ranks' parts were like this one's.
+            loss = float(share) * trainer.rank.count
             smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
             note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
             out.report(trainer.step, config.all_steps, note)
