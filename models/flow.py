@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.conditions import Conditions
-from models.guidance import Guidance, guided_field
+from models.guidance import Guidance, computing_in, guided_field
 from models.solvers import dopri5, euler, midpoint
 from models.transformer import VSSFlow
 
@@ -223,14 +223,15 @@ def sample(
         )
     x_0 = draw_noise(model, conditions, generator)
     scales = guidance if isinstance(guidance, Guidance) else Guidance(guidance, guidance)
-    field = guided_field(model, conditions, scales, precision)
     valid = conditions.mask[..., None]
-    if solver == "euler":
-        x_1 = euler(field, x_0, steps)
-    elif solver == "midpoint":
-        x_1 = midpoint(field, x_0, steps)
-    else:
-        x_1 = dopri5(field, x_0, rtol=tolerance, atol=tolerance, valid=valid).x
+    with computing_in(precision, x_0.device):
+        field = guided_field(model, conditions, scales)
+        if solver == "euler":
+            x_1 = euler(field, x_0, steps)
+        elif solver == "midpoint":
+            x_1 = midpoint(field, x_0, steps)
+        else:
+            x_1 = dopri5(field, x_0, rtol=tolerance, atol=tolerance, valid=valid).x
     return x_1 * valid
 
 

@@ -40,17 +40,23 @@ class Guidance:
         return self.speech, self.sound - self.speech, 1 - self.sound
 
 
+def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """The context in which products on a device are computed in a precision.
+
+    It keeps weights that it has turned until it ends: all steps of a solver belong in one.
+    """
+    lower = precision != torch.float32
+    return torch.autocast(device.type, precision if lower else None, enabled=lower)
+
+
 def guided_field(
-    model: VSSFlow,
-    conditions: Conditions,
-    guidance: Guidance,
-    precision: torch.dtype = torch.float32,
+    model: VSSFlow, conditions: Conditions, guidance: Guidance
 ) -> Callable[[Tensor, Tensor | float], Tensor]:
     """The guided velocity as a function of latents (B, N, C) and t, one or (B,).
 
     The conditions are prepared here, once. All parts of the velocity are one batch, and a part
-    without a share is not computed: v_none at a sound scale of 1, v_sight at equal scales. With
-    another ``precision`` the model computes in it; latents and velocities keep their type.
+    without a share is not computed: v_none at a sound scale of 1, v_sight at equal scales.
+    Velocities have the latents' type, whatever the model computes in.
     """
     batch = conditions.batch
     nobody = conditions.mask.new_zeros(batch)
@@ -69,11 +75,9 @@ def guided_field(
     def field(x: Tensor, t: Tensor | float) -> Tensor:
         times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch)
         copies = len(weights)
-        lower = precision != torch.float32
-        with torch.autocast(x.device.type, precision if lower else None, enabled=lower):
-            velocity = model.velocity(
-                x.repeat(copies, *[1] * (x.ndim - 1)), times.repeat(copies), context
-            )
+        velocity = model.velocity(
+            x.repeat(copies, *[1] * (x.ndim - 1)), times.repeat(copies), context
+        )
         velocities = velocity.to(x.dtype).chunk(copies)
         if copies == 1:
             return velocities[0]

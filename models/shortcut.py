@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.conditions import Conditions
 from models.flow import FlowLoss, draw_noise, mean_square, path
-from models.guidance import Guidance, guided_field
+from models.guidance import Guidance, computing_in, guided_field
 from models.sizes import VSSFlowConfig
 from models.transformer import VelocityContext, VSSFlow
 
@@ -205,9 +205,7 @@ def drawn_shortcut_loss(
         context = student.prepare(conditions)
         with torch.no_grad():
             asked = taught or at_teacher
-            guided = (
-                guided_field(teacher, conditions, config.guidance, precision) if asked else None
-            )
+            guided = guided_field(teacher, conditions, config.guidance) if asked else None
             slow_context = context if taught else slow.prepare(conditions)
         if guided is not None and at_teacher:
             x_t = visited(guided, x_0, spans.t, config.finest_steps)
@@ -239,12 +237,6 @@ def shortcut_loss(
     return drawn_shortcut_loss(student, slow, teacher, x_1, conditions, draws, config=config)
 
 
-def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
-    """The context in which products on a device are computed in a precision."""
-    lower = precision != torch.float32
-    return torch.autocast(device.type, precision if lower else None, enabled=lower)
-
-
 @torch.no_grad()
 def follow(slow: nn.Module, student: nn.Module, decay: float) -> None:
     """Moves the weights of ``slow`` towards the student's by 1 - decay of the way."""
@@ -273,10 +265,9 @@ def sample_shortcut(
             "the step sizes that this student learned"
         )
     x = draw_noise(student.flow, conditions, generator)
-    context = student.prepare(conditions)
     d = x.new_full((conditions.batch,), 1 / steps)
-    for step in range(steps):
-        with computing_in(precision, x.device):
-            velocity = student.velocity(x, step * d, d, context)
-        x = x + velocity.to(x.dtype) / steps
+    with computing_in(precision, x.device):
+        context = student.prepare(conditions)
+        for step in range(steps):
+            x = x + student.velocity(x, step * d, d, context).to(x.dtype) / steps
     return x * conditions.mask[..., None]
