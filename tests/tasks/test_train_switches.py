@@ -38,7 +38,7 @@ def test_the_papers_dropout_times_and_padding_reach_the_loss(
     one: dict[str, Any] = {"joint_steps": 1, "batch_size": 5}  # of one step none is drawn ahead
     draw, loss = models.flow.draw_flow, models.flow.drawn_loss
 
-    def drawn(shape: tuple[int, ...], *arguments: Any, **named: Any) -> Any:
+    def drawn(shape: tuple[int, int, int], *arguments: Any, **named: Any) -> Any:
         if shape[0] == one["batch_size"]:  # not what a trainer of another test reads ahead
             asked.append(named)
         return draw(shape, *arguments, **named)
