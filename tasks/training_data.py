@@ -164,16 +164,21 @@ def bucket(longest: int, crop_length: int, buckets: int) -> int:
 
 
 class Ahead(Generic[T]):
-    """What is made of each step, by threads that begin before it is asked for."""
+    """What is made of each step, by threads that begin before it is asked for.
+
+    Without threads it is made when it is asked for.
+    """
 
     def __init__(self, make: Callable[[int], T], end: int, threads: int = 1) -> None:
         """Makes nothing yet; never makes step `end` or later, or more than two a thread ahead."""
         self._make, self._end, self._steps = make, end, 2 * threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="training-data")
+        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="training-data")
         self._made: dict[int, Future[T]] = {}
 
     def get(self, step: int) -> T:
         """What `make` returns for a step, or raises; the next steps are begun."""
+        if not self._steps:
+            return self._make(step)
         wanted = range(step, max(step + 1, min(self._end, step + 1 + self._steps)))
         made = {s: self._made[s] for s in wanted if s in self._made}
         made |= {s: self._pool.submit(self._make, s) for s in wanted if s not in made}
