@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from models.conditions import Conditions
-from models.guidance import Guidance, computing_in, guided_field
+from models.guidance import Guidance, guided_field
+from models.precision import computing_in
 from models.solvers import dopri5, euler, midpoint
 from models.transformer import VSSFlow
 

@@ -40,15 +40,6 @@ class Guidance:
         return self.speech, self.sound - self.speech, 1 - self.sound
 
 
-def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
-    """The context in which products on a device are computed in a precision.
-
-    It keeps weights that it has turned until it ends: all steps of a solver belong in one.
-    """
-    lower = precision != torch.float32
-    return torch.autocast(device.type, precision if lower else None, enabled=lower)
-
-
 def guided_field(
     model: VSSFlow, conditions: Conditions, guidance: Guidance
 ) -> Callable[[Tensor, Tensor | float], Tensor]:

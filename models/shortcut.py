@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from models.conditions import Conditions
 from models.flow import FlowLoss, draw_noise, mean_square, path
-from models.guidance import Guidance, computing_in, guided_field
+from models.guidance import Guidance, guided_field
+from models.precision import computing_in
 from models.sizes import VSSFlowConfig
 from models.transformer import VelocityContext, VSSFlow
 

@@ -1,7 +1,6 @@
 """Train the learned codec: its autoencoder and its vocoder together, by one loss."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from models.codec_losses import magnitude_loss
 from models.learned_codec import LearnedCodec, LearnedCodecConfig, seeded_codec
 from models.mel import spectra
 from models.mel_vae import kl_divergence
+from models.precision import computing_in
+from tasks.training_state import read_state, write_state
 
 if TYPE_CHECKING:
     from tasks.fit_codec import FitCodecConfig
@@ -85,7 +86,7 @@ class CodecTrainer:
         noise = torch.Generator().manual_seed((config.seed << 32) + self.step)
         spectrum = spectra(audio, codec.mel)
         stacked = codec.stacked(audio)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with computing_in(getattr(torch, config.precision), audio.device):
             mean, log_variance = codec.vae.posterior(stacked)
             drawn = torch.randn(mean.shape, generator=noise)
             decoded = codec.vae.decode(mean + drawn * (log_variance / 2).exp())
@@ -118,18 +119,13 @@ class CodecTrainer:
             "codec": self.codec.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        write_state(path, state)
 
     def resume(self, path: Path) -> bool:
         """Goes on from a saved state; returns whether there is one."""
-        if not path.exists():
+        state = read_state(path)
+        if state is None:
             return False
-        state = torch.load(path, weights_only=True)
         self.codec.load_state_dict(state["codec"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -4,7 +4,6 @@ Loss and codec cost little and are always measured. With `generate` items are ge
 what is heard in them is scored; see docs/evaluation.md.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from tasks.held_out import HELD_OUT_COLUMN
 from tasks.listen import NETWORKS
 from tasks.media import read_audio
 from tasks.model_card import DATA_COLUMN, write_card
-from tasks.scores import SCORE
+from tasks.scores import SCORE, mean_score, row_of
 from tasks.snapshot import read_samples
 from tasks.weights import fingerprint, whisper_fingerprint
 
@@ -83,22 +82,15 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
     for clip in item["_held_out"] or []:
         for metric, value in codec_score(checkpoint, out.workspace, clip).items():
             note(f"codec_{metric}", "dB", clip["task"], clip["split"], value)
-    rows = []
-    for (metric, unit, task, split), scores in sorted(values.items()):
-        low, high = interval(scores, config)
-        rows.append(
-            {
-                "metric": metric,
-                "role": SCORE,
-                "task": task,
-                "split": split,
-                "value": float(np.mean(scores)),
-                "low": low,
-                "high": high,
-                "items": len(scores),
-                "unit": unit,
-            }
+    rows = [
+        row_of(
+            (metric, SCORE, task, split),
+            mean_score(scores, config.bootstraps, config.seed),
+            len(scores),
+            unit,
         )
+        for (metric, unit, task, split), scores in sorted(values.items())
+    ]
     absent: list[str] = []
     if config.generate:
         generated, absent = generated_rows(item, checkpoint, out, config)
@@ -151,15 +143,6 @@ def codec_score(
     audio = read_audio(workspace_root, clip["audio_ref"], clip["start_s"], clip["end_s"], AUDIO_HZ)
     scores = round_trip_score(checkpoint.codec, torch.from_numpy(audio))
     return {name: scores[name] for name in SCORES}
-
-
-def interval(scores: Iterable[float], config: EvaluateConfig) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the mean (Efron, 1979); its draws are seeded."""
-    values = np.asarray(list(scores))
-    generator = np.random.Generator(np.random.Philox(config.seed))
-    picks = generator.integers(0, len(values), (config.bootstraps, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def weights(config: EvaluateConfig) -> dict[str, str]:

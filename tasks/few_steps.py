@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tasks.batches import Batch
 from tasks.loss_curve import LossCurve, Point
 from tasks.train_device import Rank
-from tasks.trainer import GPU_READERS, Trainer, write_state
+from tasks.trainer import GPU_READERS, Trainer
 from tasks.training_data import Ahead, TrainingData
+from tasks.training_state import read_state, write_state
 
 if TYPE_CHECKING:
     import torch
@@ -166,12 +167,8 @@ class FewStepTrainer:
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        import torch
-
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state.get("sizes") != dataclasses.asdict(self.model.config) or "student" not in state:
+        state = read_state(path, self.device)
+        if state is None or state.get("sizes") != dataclasses.asdict(self.model.config):
             return
         self.model.load_state_dict(state["student"])
         self.slow.load_state_dict(state["slow"])

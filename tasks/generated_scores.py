@@ -20,17 +20,19 @@ from tasks.frechet import (
 )
 from tasks.hear import Heard
 from tasks.held_out import Facts
-from tasks.onsets import Agreement, Score, agreement, onset_scores
+from tasks.onsets import Agreement, agreement, onset_scores
 from tasks.scores import (
     CEILING,
     CONTROL,
     SCORE,
     TRUTH,
     Row,
+    Score,
     drawn_score,
     mean_score,
     rank_correlation,
     ratio_score,
+    row_of,
 )
 from tasks.word_errors import word_errors
 
@@ -77,19 +79,7 @@ def score_rows(items: Sequence[Scored], draws: Draws) -> tuple[list[Row], list[s
             group = [item for item in of_split if task in (ALL, item.facts.task)]
             for metric, unit, role, score, count in _found(group, draws):
                 if np.isfinite([score.value, score.low, score.high]).all():
-                    rows.append(
-                        {
-                            "metric": metric,
-                            "role": role,
-                            "task": task,
-                            "split": split,
-                            "value": score.value,
-                            "low": score.low,
-                            "high": score.high,
-                            "items": count,
-                            "unit": unit,
-                        }
-                    )
+                    rows.append(row_of((metric, role, task, split), score, count, unit))
         absent += why_absent(of_split, split)
     return rows, absent
 

@@ -1,15 +1,12 @@
 """The file of weights that a training begins with: read, checked and told apart by its hash."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.ids import sha256_file
+from tasks.state_dicts import read_safetensors, sha256_of
 from tasks.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.stable_audio import Begun
     from models.transformer import VSSFlow
 
@@ -27,13 +24,7 @@ def init_weights(config: TrainConfig) -> dict[str, str]:
             f"train.init_from={path}: no such file; name a safetensors file, or leave it out"
         )
     _require_safetensors(path)
-    stat = path.stat()
-    return {"init_from": _sha256(path, stat.st_size, stat.st_mtime_ns)}
-
-
-@functools.lru_cache(maxsize=8)
-def _sha256(path: Path, _size_bytes: int, _changed_ns: int) -> str:
-    return sha256_file(path)
+    return {"init_from": sha256_of(path)}
 
 
 def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
@@ -45,20 +36,12 @@ def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
 
     if not init_weights(config):
         return None
+    named = f"train.init_from={config.init_from}"
+    state = read_safetensors(Path(config.init_from), named)
     try:
-        return begin_from(model, _read(Path(config.init_from)))
+        return begin_from(model, state)
     except ValueError as error:
-        raise ValueError(f"train.init_from={config.init_from}: {error}") from error
-
-
-def _read(path: Path) -> "dict[str, Tensor]":
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"not readable as safetensors: {error}; get a whole copy") from error
+        raise ValueError(f"{named}: {error}") from error
 
 
 def _require_safetensors(path: Path) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.scores import Score, Statistic, drawn_score
+
 BLOCKS_HZ = 200
 BANDS, LOWEST_HZ = 12, 150.0
 SPAN = 3
@@ -46,15 +48,6 @@ class Agreement:
     def pairs(self) -> int:
         """How many were found that are there."""
         return len(self.lags_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A value with its 95 % interval; both NaN where nothing could be counted."""
-
-    value: float
-    low: float
-    high: float
 
 
 def onset_times(audio: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
@@ -131,16 +124,18 @@ def onset_scores(clips: Sequence[Agreement], draws: int = 1000, seed: int = 0) -
     if not clips:
         raise ValueError("no clip to score; give at least one")
     counts = np.array([(clip.pairs, clip.found, clip.true) for clip in clips])  # (C, 3)
-    picks = np.random.default_rng(seed).integers(0, len(clips), (draws, len(clips)))
-    drawn = counts[picks].sum(axis=1)  # (draws, 3)
-    whole = counts.sum(axis=0, keepdims=True)
-    scores = {
-        name: _score(float(_shares(name, whole)[0]), _shares(name, drawn))
-        for name in ("precision", "recall", "f1")
-    }
     lags = [np.array(clip.lags_s) for clip in clips]
-    medians = [_median(np.concatenate([lags[at] for at in pick])) for pick in picks]
-    scores["lag_s"] = _score(_median(np.concatenate(lags)), np.array(medians))
+
+    def shares(name: str) -> Score:
+        return scored(lambda picks: _shares(name, counts[picks].sum(axis=1)))
+
+    def scored(statistic: Statistic) -> Score:
+        return drawn_score(statistic, len(clips), draws, seed)
+
+    scores = {name: shares(name) for name in ("precision", "recall", "f1")}
+    scores["lag_s"] = scored(
+        lambda picks: np.array([_median(np.concatenate([lags[at] for at in p])) for p in picks])
+    )
     return scores
 
 
@@ -152,11 +147,3 @@ def _shares(name: str, counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _median(values: NDArray[np.float64]) -> float:
     return float(np.median(values)) if len(values) else float("nan")
-
-
-def _score(value: float, drawn: NDArray[np.float64]) -> Score:
-    known = drawn[np.isfinite(drawn)]
-    if not len(known):
-        return Score(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Score(value, float(low), float(high))

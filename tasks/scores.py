@@ -7,17 +7,29 @@ Legend: C items.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.onsets import Score
-
 Row = dict[str, Any]
 SCORE, TRUTH, CEILING, CONTROL = "score", "truth", "ceiling", "control"
 BESIDE = (TRUTH, CEILING, CONTROL)
 """Roles of the rows that stand beside a score of the same metric, task and split."""
+
+
+Statistic = Callable[[NDArray[np.intp]], NDArray[np.float64]]
+"""From picks of items (K, C) to a value of each pick (K,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A value with its 95 % interval; both NaN where nothing could be counted."""
+
+    value: float
+    low: float
+    high: float
 
 
 def ratio_score(
@@ -44,7 +56,7 @@ def mean_score(values: Sequence[float], draws: int = 1000, seed: int = 0) -> Sco
 
 
 def drawn_score(
-    statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]],
+    statistic: Statistic,
     items: int,
     draws: int = 1000,
     seed: int = 0,
@@ -54,11 +66,18 @@ def drawn_score(
     NaN of a draw is left out; the ends are NaN where no draw has a value.
     """
     (value,) = statistic(np.arange(items)[None])
-    picks = np.random.default_rng(seed).integers(0, items, (draws, items))
+    picks = np.random.Generator(np.random.Philox(seed)).integers(0, items, (draws, items))
     drawn = statistic(picks)
     known = drawn[np.isfinite(drawn)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return Score(float(value), float(low), float(high))
+
+
+def row_of(place: tuple[str, str, str, str], score: Score, items: int, unit: str = "") -> Row:
+    """A row of `evaluations` without its checkpoint; `place` is metric, role, task and split."""
+    names = ("metric", "role", "task", "split")
+    interval = {"value": score.value, "low": score.low, "high": score.high}
+    return dict(zip(names, place, strict=True)) | interval | {"items": items, "unit": unit}
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

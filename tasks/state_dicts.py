@@ -46,19 +46,12 @@ class StateFile:
         """
         path = self._existing()
         if path.suffix == SAFETENSORS:
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-
-            try:
-                return load_file(path)
-            except SafetensorError as error:
-                raise ValueError(f"{self._named(path)} is damaged: {error}") from error
+            return read_safetensors(path, self._named(path))
         return self._unpickled(path)
 
     def fingerprint(self) -> str:
         """The sha256 of the file; raises MissingWeight."""
-        path = self._existing()
-        return _sha256(path, path.stat().st_mtime_ns)
+        return sha256_of(self._existing())
 
     def _existing(self) -> Path:
         wanted = f"weights of {self.network}: expected {self.expected} of {self.origin}"
@@ -96,6 +89,20 @@ class StateFile:
         return f"{self.setting}={str(path)!r}"
 
 
+def read_safetensors(path: Path, named: str) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises ValueError for a damaged one, which is called what `named` says.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{named} is damaged: {error}; get a whole copy") from error
+
+
 def _conversion(path: Path) -> str:
     """How to take the tensors out of a checkpoint where its own library is installed."""
     code = (
@@ -110,7 +117,12 @@ def _conversion(path: Path) -> str:
     )
 
 
-@functools.cache
-def _sha256(path: Path, mtime_ns: int) -> str:
-    """The sha256 of a file as it was last written."""
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file of weights, which are large: read again only where it was changed."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, _size_bytes: int, _changed_ns: int) -> str:
     return sha256_file(path)

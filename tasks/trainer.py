@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tasks.init_weights import begin
 from tasks.loss_curve import LossCurve, Point
 from tasks.train_device import Rank, device_of
 from tasks.training_data import Ahead, Plan, TrainingData
+from tasks.training_state import read_state, write_state
 
 if TYPE_CHECKING:
     import torch
@@ -176,10 +176,9 @@ class Trainer:
         import torch
 
         from models.flow import drawn_loss
+        from models.precision import computing_in
 
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
-        ):
+        with computing_in(getattr(torch, self.config.precision), self.device):
             return drawn_loss(
                 net,
                 batch.latents,
@@ -243,12 +242,10 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        import torch
-
-        if not path.exists():
+        state = read_state(path, self.device)
+        if state is None or "losses" not in state:
             return
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state.get("sizes") != dataclasses.asdict(self.model.config) or "losses" not in state:
+        if state.get("sizes") != dataclasses.asdict(self.model.config):
             return
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -256,18 +253,6 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.step = state["step"]
         self.losses.restore(state["losses"])
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state of a training; whole or not at all."""
-    import torch
-
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":

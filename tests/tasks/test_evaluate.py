@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.phoneme_ids import TABLE_ID
 from storage.blobs import Blobs
@@ -18,35 +16,12 @@ from storage.ids import hash_of
 from storage.stage import ShardTarget
 from tasks import evaluate_generated
 from tasks.checkpoint import load_checkpoint
-from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss, interval
+from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss
 from tasks.hear import Heard
 from tasks.snapshot import read_samples
 from tests.made_model import made_checkpoint, made_dataset
 
 CONFIG = EvaluateConfig(times=2, bootstraps=100)
-SCORES = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40)
-
-
-@given(SCORES)
-def test_an_interval_contains_its_mean_and_is_the_same_each_time(scores: list[float]) -> None:
-    low, high = interval(scores, CONFIG)
-    tolerance = 1e-9 * (1 + max(map(abs, scores)))
-    assert low - tolerance <= np.mean(scores) <= high + tolerance
-    assert min(scores) - tolerance <= low <= high <= max(scores) + tolerance
-    assert (low, high) == interval(scores, CONFIG)
-
-
-def test_an_interval_has_the_width_that_statistics_gives() -> None:
-    scores = np.random.default_rng(0).normal(5, 2, 400)
-    low, high = interval(scores, EvaluateConfig(bootstraps=4000))
-    half = 1.96 * scores.std() / 20
-    assert (low, high) == pytest.approx((scores.mean() - half, scores.mean() + half), abs=0.03)
-
-
-def test_another_seed_draws_another_interval() -> None:
-    scores = list(range(20))
-    other = EvaluateConfig(times=2, bootstraps=100, seed=1)
-    assert interval(scores, CONFIG) != interval(scores, other)
 
 
 @pytest.fixture(scope="module")

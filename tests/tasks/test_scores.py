@@ -18,6 +18,21 @@ def test_a_ratio_is_that_of_the_sums_and_not_the_mean_of_ratios() -> None:
     assert (score.low, score.high) == pytest.approx((1 / 10, 3 / 4))
 
 
+@given(st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=40))
+def test_an_interval_contains_its_mean_and_is_the_same_each_time(values: list[float]) -> None:
+    score = mean_score(values, draws=100)
+    tolerance = 1e-9 * (1 + max(map(abs, values)))
+    assert score.value == pytest.approx(np.mean(values), abs=tolerance)
+    assert score.low - tolerance <= score.value <= score.high + tolerance
+    assert min(values) - tolerance <= score.low <= score.high <= max(values) + tolerance
+    assert mean_score(values, draws=100) == score
+
+
+def test_another_seed_draws_another_interval() -> None:
+    values = list(range(20))
+    assert mean_score(values, draws=100) != mean_score(values, draws=100, seed=1)
+
+
 def test_a_mean_has_the_interval_that_statistics_gives() -> None:
     values = np.random.default_rng(0).normal(5, 2, 400)
     half = 1.96 * values.std() / 20
