@@ -101,7 +101,7 @@ def run_train(
 
     Under torchrun rank 0 is the command, and the others train along.
     """
-    if torchrun.is_launcher() and not dry_run:
+    if torchrun.is_launched() and not dry_run:
         if torchrun.own_rank().number:
             from tasks.train_ranks import follow
 
@@ -128,7 +128,7 @@ def run_train(
     try:
         _bring_up_to_date(job, TRAIN, "train")
     finally:
-        if torchrun.is_launcher():
+        if torchrun.is_launched():
             torchrun.announce(None)
     console.say_rows(
         _asked(workspace, queries.checkpoints_on, name),
@@ -156,7 +156,10 @@ def run_train_codec(
         stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else "",
         workers=console.workers_of(workers),
         quiet=as_json,
-        changes=tuple(("fit_codec", name, value) for name, value in asked.items()),
+        # What is pretrained is of another codec.
+        changes=tuple(
+            ("fit_codec", name, value) for name, value in ({"pretrained": ""} | asked).items()
+        ),
     )
     check_source(job.load())
     workspace.make()
@@ -192,7 +195,13 @@ def run_evaluate(
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     stored = _asked(workspace, queries.stored_recipe, dataset)
     full_id = _asked(workspace, queries.checkpoint_id, checkpoint)
-    job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json, changes=changes)
+    if (own := _asked(workspace, queries.dataset_of, full_id)) != dataset:
+        raise RecipeError(
+            f"checkpoint {full_id[:8]} was trained on dataset {own}, whose held-out items it is "
+            f"measured on; give --dataset {own}"
+        )
+    chosen = (*changes, ("evaluate", "checkpoint", full_id))
+    job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json, changes=chosen)
     _bring_up_to_date(job, EVALUATE, "evaluate")
     console.say_rows(
         _asked(workspace, queries.evaluations_of, full_id),

@@ -182,12 +182,15 @@ def _fold(frames: Tensor, hop_samples: int) -> Tensor:
     return folded[:, 0, 0]
 
 
+# What is kept serves training too, which takes no tensors that were made to infer alone.
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _window(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.hann_window(length, device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _filter_bank(config: MelConfig, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Slaney-normalised mel filters (K, bands)."""
     bank = melscale_fbanks(

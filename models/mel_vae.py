@@ -33,8 +33,9 @@ class MelVAEConfig:
 class MelVAE(nn.Module):
     """Stacked log-mels to a Gaussian over latents, and latents to stacked log-mels.
 
-    Buffers of the PCA: ``mean`` (S,), ``deviation`` (S,) and ``components`` (C, S), which is scaled
-    so that latents have unit variance; ``inverse`` (C, S) brings them back.
+    Buffers: ``mean`` (S,) and ``deviation`` (S,) of the stacked log-mels. The linear maps
+    ``project`` and ``restore`` are those of the PCA that it starts as, beside which ``encoder`` and
+    ``decoder`` add what they learn.
     """
 
     mean: Tensor

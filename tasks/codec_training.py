@@ -1,7 +1,7 @@
 """Train the learned codec: its autoencoder and its vocoder together, by one loss."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from models.learned_codec import LearnedCodec, LearnedCodecConfig, seeded_codec
 from models.mel import spectra
 from models.mel_vae import kl_divergence
 from models.precision import computing_in
+from tasks.train_device import step_generator
 from tasks.training_state import read_state, write_state
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class CodecTrainer:
         )
         self.step = 0
 
-    def begin(self) -> None:
-        """Starts as the mel-PCA of all sounds; ValueError where they hold too few latents."""
-        self.codec.start_as(MelPCA.fit(self.sounds.whole(), self.codec.config.pca))
+    def begin(self, audios: Iterable[torch.Tensor]) -> None:
+        """Starts as the mel-PCA of audios, (samples,) each; ValueError for too few latents."""
+        self.codec.start_as(MelPCA.fit(audios, self.codec.config.pca))
 
     def crops(self, step: int) -> torch.Tensor:
         """The batch of a step, (B, samples); the same for the same step, whatever came before."""
@@ -83,7 +84,7 @@ class CodecTrainer:
         """Takes one step and returns its losses by name."""
         config, codec = self.config, self.codec
         audio = self.crops(self.step)
-        noise = torch.Generator().manual_seed((config.seed << 32) + self.step)
+        noise = step_generator(config.seed, self.step)
         spectrum = spectra(audio, codec.mel)
         stacked = codec.stacked(audio)
         with computing_in(getattr(torch, config.precision), audio.device):
@@ -131,8 +132,8 @@ class CodecTrainer:
         self.step = state["step"]
         return True
 
-    def finish(self) -> LearnedCodec:
-        """The trained codec, with latents of mean 0 and variance 1 over all sounds."""
+    def finish(self, audios: Iterable[torch.Tensor]) -> LearnedCodec:
+        """The trained codec, with latents of mean 0 and variance 1 over audios, (samples,) each."""
         self.codec.eval().requires_grad_(False)
-        self.codec.fit_scale(self.sounds.whole())
+        self.codec.fit_scale(audios)
         return self.codec

@@ -34,6 +34,7 @@ class EvaluateConfig:
 
     Attributes:
         dataset: name of the dataset; empty takes the recipe's own.
+        checkpoint: id of the one model to measure; empty for all that were trained on it.
         times: evenly spaced path times at which the loss is measured.
         bootstraps: resamples behind the confidence interval.
         seed: of noise and resampling.
@@ -44,6 +45,7 @@ class EvaluateConfig:
     """
 
     dataset: str = ""
+    checkpoint: str = ""
     times: Annotated[int, Field(ge=1)] = 8
     bootstraps: Annotated[int, Field(ge=100)] = 1000
     seed: int = 0
@@ -170,12 +172,12 @@ STAGE = Stage(
                 WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out,
                {HELD_OUT_COLUMN} AS _truths
         FROM checkpoints ck JOIN datasets d USING (dataset_id)
-        WHERE d.name = $dataset
+        WHERE d.name = $dataset AND $checkpoint IN ('', ck.checkpoint_id)
     """,
     outputs=(Output("evaluations", key="checkpoint_id"),),
     run=evaluate_shard,
     weights=weights,
-    selects=("dataset",),
+    selects=("dataset", "checkpoint"),
     later=("generate", "steps", "guidance", "whisper"),
     keeps_history=True,
     shard_s=1e-6,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tasks.batches import Batch
 from tasks.loss_curve import LossCurve, Point
-from tasks.train_device import Rank
-from tasks.trainer import GPU_READERS, Trainer
+from tasks.train_device import Rank, optimiser_of, readers_for, step_generator
+from tasks.trainer import Trainer
 from tasks.training_data import Ahead, TrainingData
 from tasks.training_state import read_state, write_state
 
@@ -41,8 +41,6 @@ class FewStepTrainer:
         device: "torch.device",
     ) -> None:
         """Begins as a copy of the teacher, on its device; goes on with its loss curve."""
-        import torch
-
         from models.guidance import Guidance
         from models.shortcut import ShortcutConfig, ShortcutFlow
 
@@ -53,16 +51,10 @@ class FewStepTrainer:
         self.shortcut = ShortcutConfig(guidance=Guidance(scale, scale))
         self.model = ShortcutFlow(teacher).to(device)
         self.slow = copy.deepcopy(self.model)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.rate(config.steps),
-            betas=(0.9, 0.95),
-            weight_decay=config.weight_decay,
-            fused=device.type == "cuda" or None,
-        )
+        self.optimiser = optimiser_of(self.model, config, device)
         self.step, self.end = config.steps, config.all_steps
-        readers = GPU_READERS if device.type == "cuda" else 1
-        self._ahead = Ahead(self.input, self.end, readers)
+        self.spent_s = 0.0
+        self._ahead = Ahead(self.input, self.end, readers_for(device))
 
     @property
     def curve(self) -> list[Point]:
@@ -78,13 +70,12 @@ class FewStepTrainer:
         )
 
     def _part(self, step: int, rows: slice) -> "tuple[Batch, ShortcutDraws]":
-        import torch
 
         from models.shortcut import draw_shortcut
 
         plan = self.data.plan(step)
         batch = self.data.read(plan, self.model.config, rows)
-        generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
+        generator = step_generator(self.config.seed, step)
         shape = (len(plan.picks), plan.length, self.data.channels)
         draws = draw_shortcut(shape, self.shortcut, generator)
         return batch.to(self.device), draws.part(rows).to(self.device)
@@ -100,7 +91,7 @@ class FewStepTrainer:
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        valid = len(plan.picks) * plan.length if config.padding == "signal" else sum(plan.sizes)
+        valid = plan.valid(config.padding)
         found = [self._backward(batch, draws, valid) for batch, draws in parts]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimiser.step()
@@ -158,6 +149,7 @@ class FewStepTrainer:
         state = {
             "sizes": dataclasses.asdict(self.model.config),
             "step": self.step,
+            "spent_s": self.spent_s,
             "losses": self.losses.state(),
             "student": self.model.state_dict(),
             "slow": self.slow.state_dict(),
@@ -173,7 +165,7 @@ class FewStepTrainer:
         self.model.load_state_dict(state["student"])
         self.slow.load_state_dict(state["slow"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
+        self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
 
 

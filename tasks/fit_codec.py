@@ -166,7 +166,7 @@ def trained_codec(
 ) -> "Codec":
     """The learned codec; goes on where a killed training of the same sounds stopped.
 
-    `saved` is where in the workspace its state lies while it trains.
+    `saved` is where in the workspace its state lies; `talkies catalog gc` sweeps it.
     """
     from tasks.codec_training import CodecTrainer
 
@@ -174,16 +174,15 @@ def trained_codec(
     path.parent.mkdir(exist_ok=True)
     trainer = CodecTrainer(config, sounds)
     if not trainer.resume(path):
-        trainer.begin()
+        trainer.begin(_told(sounds, out, config))
     while trainer.step < config.steps:
         losses = trainer.train_step()
         note = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         out.report(trainer.step, config.steps, note)
-        if trainer.step % config.save_every == 0 and trainer.step < config.steps:
+        # The last state too: until the codec's row is committed, nothing else holds the work.
+        if trainer.step % config.save_every == 0 or trainer.step == config.steps:
             trainer.save(path)
-    codec = trainer.finish()
-    path.unlink(missing_ok=True)
-    return codec
+    return trainer.finish(_told(sounds, out, config))
 
 
 def fitted_codec(

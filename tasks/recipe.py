@@ -142,6 +142,9 @@ def _section(stage: str, section: Any, where: str) -> Any:
         return TypeAdapter(kind).validate_python(section)
     except ValidationError as error:
         first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        if said.startswith(f"{stage}."):  # it names the fields itself, and what they are
+            raise RecipeError(f"{where}: {said}") from error
         field = ".".join(str(part) for part in (stage, *first["loc"]))
         raise RecipeError(f"{where}: {field}={first['input']!r}: {first['msg']}") from error
 

@@ -100,7 +100,9 @@ def read_safetensors(path: Path, named: str) -> "dict[str, Tensor]":
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{named} is damaged: {error}; get a whole copy") from error
+        raise ValueError(
+            f"{named}: not readable as safetensors: {error}; get a whole copy"
+        ) from error
 
 
 def _conversion(path: Path) -> str:

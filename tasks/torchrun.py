@@ -23,7 +23,7 @@ PATIENCE = timedelta(days=7)
 """How long a rank waits for rank 0, which may have to wait for the catalog."""
 
 
-def is_launcher() -> bool:
+def is_launched() -> bool:
     """Whether torchrun started this process, or the command that it works for."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 

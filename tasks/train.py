@@ -19,10 +19,9 @@ from tasks.encode import load_codec
 from tasks.few_steps import FewStepTrainer, InTraining
 from tasks.init_weights import init_weights
 from tasks.model_card import DATA_COLUMN, write_card
-from tasks.sample_store import SampleStore
 from tasks.train_config import TrainConfig
 from tasks.train_device import name_of
-from tasks.train_memory import guarded_step
+from tasks.train_memory import guarded_step, require_room
 from tasks.train_ranks import trainer_of
 from tasks.train_watch import TrainingWatch, watched
 from tasks.trainer import Trainer
@@ -45,7 +44,6 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     import torch
 
     torch.set_num_threads(config.threads)
-    started = time.perf_counter()
     require_table(item["phoneme_table"], f"dataset {item['_name']}")
     try:
         data = TrainingData(out.workspace, item["shard_refs"], config)
@@ -59,16 +57,16 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     name = f"{item['_name']}-{item['_fingerprint'][:8]}{item['_input_hash'][:8]}"
     watching = functools.partial(watched, workspace, name, codec=codec)
     with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
+        if config.few_steps and not trainer.step:
+            with contextlib.closing(student_of(trainer)) as student:
+                require_room(student)
         # Not for a model that is trained: the samples of what follows would be unmade.
         if trainer.step < trainer.end:
             with watching(trainer) as watch:
                 run_steps(trainer, saved, out, watch)
     saved_student = saved.with_suffix(".few-steps.pt")
     student = train_student(trainer, saved_student, out, watching) if config.few_steps else None
-    rows = _finish(trainer, student, codec, item, out, time.perf_counter() - started)
-    for state in (saved_student, saved):
-        state.unlink(missing_ok=True)
-    return rows
+    return _finish(trainer, student, codec, item, out)
 
 
 def train_student(
@@ -79,7 +77,7 @@ def train_student(
 ) -> FewStepTrainer:
     """The trained student of a trained model; goes on where a killed training stopped."""
     trainer.release()
-    student = FewStepTrainer(trainer.data, trainer.trained, trainer.losses, trainer.device)
+    student = student_of(trainer)
     with contextlib.closing(student):
         student.resume(saved)
         with watching(student) as watch:
@@ -87,15 +85,22 @@ def train_student(
     return student
 
 
+def student_of(trainer: Trainer) -> FewStepTrainer:
+    """A student that begins as the model that is trained."""
+    return FewStepTrainer(trainer.data, trainer.trained, trainer.losses, trainer.device)
+
+
 def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: TrainingWatch) -> None:
     """Takes the steps that are left, shows and reports them and saves states on the way.
 
-    The last one's is saved where a network for few steps is to be trained next.
+    The last one's too: until the model's rows are committed, nothing else holds the work. `talkies
+    catalog gc` sweeps it.
     """
     config, smooth = trainer.config, None
     # Reading a loss waits for the device: a GPU would stand idle after each of its steps.
     told_every = 1 if trainer.device.type == "cpu" else config.log_every
     while trainer.step < trainer.end:
+        began = time.perf_counter()
         share = guarded_step(trainer)
         watch.after_step()
         is_last = trainer.step == trainer.end
@@ -105,8 +110,8 @@ def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: Trainin
             smooth = loss if smooth is None else 0.95 * smooth + 0.05 * loss
             note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
             out.report(trainer.step, config.all_steps, note)
-        is_due = trainer.step % config.save_every == 0
-        if trainer.step < config.all_steps and (is_due or is_last):
+        trainer.spent_s += time.perf_counter() - began
+        if trainer.step % config.save_every == 0 or is_last:
             trainer.save(saved)
 
 
@@ -116,7 +121,6 @@ def _finish(
     codec: "Codec",
     item: dict[str, Any],
     out: ShardTarget,
-    train_s: float,
 ) -> Rows:
     config = trainer.config
     means = trainer.losses.means()
@@ -137,7 +141,7 @@ def _finish(
         card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
-    extras = Extras(_durations(item, out, config), student and student.trained)
+    extras = Extras(_durations(trainer.data), student and student.trained)
     checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card, extras)
     written = read_card(workspace.path(ref))
     write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])
@@ -153,19 +157,16 @@ def _finish(
         "config": canonical_json(config),
         "device": card["device"],
         "init_sha256": init,
-        "train_s": train_s,
+        "train_s": trainer.spent_s + (student.spent_s if student else 0.0),
     }
     losses = [point | {"checkpoint_id": checkpoint_id} for point in trainer.curve]
     return {"checkpoints": [row], "losses": losses}
 
 
-def _durations(
-    item: dict[str, Any], out: ShardTarget, config: TrainConfig
-) -> "DurationPredictor | None":
+def _durations(data: TrainingData) -> "DurationPredictor | None":
     """What the training speech says of the pace of phonemes."""
-    store = SampleStore(out.workspace, item["shard_refs"], "train", arrays=("phonemes",))
-    spoken = [n for n, task in enumerate(store.column("task")) if task in SPOKEN_TASKS]
-    return fit_durations((store[n]["phonemes"] for n in spoken), config.seed)
+    spoken = [n for n, task in enumerate(data.tasks) if task in SPOKEN_TASKS]
+    return fit_durations((data.store[n]["phonemes"] for n in spoken), data.config.seed)
 
 
 STAGE = Stage(

@@ -7,6 +7,9 @@ from tasks.train_config import TrainConfig
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+GPU_READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,38 @@ def device_of(config: TrainConfig, rank: Rank) -> "torch.device":
             f"and there are {there}; lower train.ranks, or set train.device: cpu"
         )
     return torch.device("cuda", rank.local)
+
+
+def readers_for(device: "torch.device") -> int:
+    """Threads that read ahead for a device; a CPU's training reads itself.
+
+    A second thread with a team of its own makes OpenMP stop spinning in both, and a step takes
+    twice the time.
+    """
+    return GPU_READERS if device.type == "cuda" else 0
+
+
+def optimiser_of(
+    model: "nn.Module", config: TrainConfig, device: "torch.device"
+) -> "torch.optim.AdamW":
+    """AdamW over a model's weights on a device."""
+    import torch
+
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=config.weight_decay,
+        # On the CPU the plain one: its sums are those of the models that were trained before.
+        fused=device.type == "cuda" or None,
+    )
+
+
+def step_generator(seed: int, step: int) -> "torch.Generator":
+    """What decides by chance in a step: the same for the same step, whatever came before."""
+    import torch
+
+    return torch.Generator().manual_seed((seed << 32) + step)
 
 
 def name_of(device: "torch.device", threads: int) -> str:

@@ -26,6 +26,12 @@ def guarded_step(trainer: InTraining) -> "Tensor":
     raise OutOfMemory(_advice(trainer))
 
 
+def require_room(trainer: InTraining) -> None:
+    """Raises OutOfMemory where there is none for a part of the next step, which is not taken."""
+    if not _fits(trainer, trainer.config.batch_size // trainer.config.parts):
+        raise OutOfMemory(_advice(trainer))
+
+
 def largest_part(trainer: InTraining) -> int:
     """How many clips at once a step has memory for, found by halving; 0 where not for one."""
     fits, too_many = 0, trainer.config.batch_size // trainer.config.parts

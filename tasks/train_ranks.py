@@ -69,7 +69,7 @@ def trainer_of(
             yield trainer
         return
     job = RankJob(workspace, list(shard_refs), config, sizes_of(data), str(saved), BY_TORCHRUN)
-    if torchrun.is_launcher():
+    if torchrun.is_launched():
         torchrun.announce(job)
         with _joined(job, torchrun.own_rank(), data) as trainer:
             yield trainer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tasks.batches import Batch
 from tasks.init_weights import begin
 from tasks.loss_curve import LossCurve, Point
-from tasks.train_device import Rank, device_of
+from tasks.train_device import Rank, device_of, optimiser_of, readers_for, step_generator
 from tasks.training_data import Ahead, Plan, TrainingData
 from tasks.training_state import read_state, write_state
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from models.sizes import VSSFlowConfig
     from models.transformer import VSSFlow
 
-GPU_READERS = 4
-"""Threads that read for a GPU. On a CPU the training reads itself: a second thread with a team of
-its own makes OpenMP stop spinning in both, and a step takes twice the time."""
+
 STEPS, GUIDANCE = 25, 3.0
 """Of the samples that a training shows on the way."""
 
@@ -74,14 +72,7 @@ class Trainer:
         self.average: AveragedModel | None = None
         if config.ema and not self.rank.number:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.95),
-            weight_decay=config.weight_decay,
-            # On the CPU the plain one: its sums are those of the models that were trained before.
-            fused=self.device.type == "cuda" or None,
-        )
+        self.optimiser = optimiser_of(self.model, config, self.device)
         if config.compile:
             self.model.compile(dynamic=False)
         self.net: nn.Module = self.model
@@ -94,8 +85,8 @@ class Trainer:
             )
         self.step, self.end = 0, config.steps
         self.losses = LossCurve(config)
-        readers = GPU_READERS if self.device.type == "cuda" else 0
-        self._ahead = Ahead(self.input, config.steps, readers)
+        self.spent_s = 0.0
+        self._ahead = Ahead(self.input, config.steps, readers_for(self.device))
 
     @property
     def curve(self) -> list[Point]:
@@ -113,21 +104,17 @@ class Trainer:
         size = config.batch_size // config.parts
         first = self.rank.number * config.accumulate
         rows = [slice(n * size, (n + 1) * size) for n in range(first, first + config.accumulate)]
-        whole = len(plan.picks) * plan.length
-        return StepInput(
-            tuple(self._part(plan, draws, part) for part in rows),
-            whole if config.padding == "signal" else sum(plan.sizes),
-        )
+        parts = tuple(self._part(plan, draws, part) for part in rows)
+        return StepInput(parts, plan.valid(config.padding))
 
     def _draws(self, plan: Plan, step: int) -> "FlowDraws":
-        import torch
 
         from models.flow import PAPER_DROPOUT, draw_flow
 
         return draw_flow(
             (len(plan.picks), plan.length, self.data.channels),
             plan.given,
-            generator=torch.Generator().manual_seed((self.config.seed << 32) + step),
+            generator=step_generator(self.config.seed, step),
             dropout=PAPER_DROPOUT if self.config.dropout == "batch" else None,
             times=self.config.times,
         )
@@ -232,6 +219,7 @@ class Trainer:
         state = {
             "sizes": dataclasses.asdict(self.model.config),
             "step": self.step,
+            "spent_s": self.spent_s,
             "losses": self.losses.state(),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -251,7 +239,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.step = state["step"]
+        self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
 
 

@@ -51,6 +51,10 @@ class Plan:
     length: int
     given: tuple[str, ...]
 
+    def valid(self, padding: str) -> int:
+        """Latents of the batch that its loss is a mean of, by `train.padding`."""
+        return len(self.picks) * self.length if padding == "signal" else sum(self.sizes)
+
 
 class TrainingData:
     """The training split of a dataset, its batches planned by step and read from the shards.

@@ -101,7 +101,7 @@ def trained(config: FitCodecConfig, sounds: Sounds, state: Path | None) -> Codec
     """The learned codec, with its losses printed on the way."""
     trainer = CodecTrainer(config, sounds)
     if state is None or not trainer.resume(state):
-        trainer.begin()
+        trainer.begin(trainer.sounds.whole())
     wall, cpu = time.perf_counter(), time.process_time()
     while trainer.step < config.steps:
         losses = trainer.train_step()
@@ -111,7 +111,7 @@ def trained(config: FitCodecConfig, sounds: Sounds, state: Path | None) -> Codec
             print(f"step {trainer.step}  {told}  ({spent})", flush=True)
         if state is not None and trainer.step % config.save_every == 0:
             trainer.save(state)
-    return trainer.finish()
+    return trainer.finish(trainer.sounds.whole())
 
 
 def sounds_of(files: list[Path]) -> Sounds:

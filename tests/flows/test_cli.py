@@ -14,8 +14,10 @@ import yaml
 
 from flows import console
 from flows.cli import app, guarded
+from storage.catalog import Catalog
 from tasks import train_cost
 from tests.flows.command import Built, made_recipe, run_talkies
+from tests.made_workspace import make_workspace
 
 SLOW_IMPORTS = (
     *("torch", "prefect", "av", "cv2", "faster_whisper", "librosa", "onnxruntime"),
@@ -236,6 +238,20 @@ def test_training_on_a_dataset_that_was_not_built_names_it_and_exits_with_2(
     recipe.write_text(yaml.safe_dump({"name": "other"}))
     assert talkies("train", recipe, "--workspace", built.workspace) == console.USAGE
     assert "no dataset other, build it first; there are: small" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_dataset_is_not_measured_on_this_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Catalog(make_workspace(tmp_path)) as catalog:
+        catalog.connection.execute(
+            "INSERT INTO lake.datasets SELECT * REPLACE ('other' AS name, 'o' AS dataset_id) "
+            "FROM lake.datasets"
+        )
+        (row,) = catalog.rows("SELECT checkpoint_id FROM lake.checkpoints")
+    given = (row["checkpoint_id"], "--dataset", "other", "--workspace", tmp_path)
+    assert talkies("evaluate", *given) == console.USAGE
+    assert "was trained on dataset made, whose held-out items" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

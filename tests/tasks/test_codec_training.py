@@ -1,6 +1,7 @@
 """Training the learned codec: resumable to the bit, standardised, and one blob in the end."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models import mel
 from models.codec import Codec
 from models.learned_codec import LearnedCodec
 from storage.blobs import Blobs
@@ -43,7 +45,7 @@ def sounds_in_memory(audios: list[Tensor]) -> Sounds:
 
 def begun(config: FitCodecConfig = CONFIG) -> CodecTrainer:
     trainer = CodecTrainer(config, sounds_in_memory(noises()))
-    trainer.begin()
+    trainer.begin(trainer.sounds.whole())
     return trainer
 
 
@@ -56,7 +58,7 @@ def trained() -> LearnedCodec:
     trainer = begun()
     while trainer.step < CONFIG.steps:
         trainer.train_step()
-    return trainer.finish()
+    return trainer.finish(trainer.sounds.whole())
 
 
 def test_a_training_that_goes_on_from_a_saved_state_gives_the_same_bits(
@@ -70,7 +72,16 @@ def test_a_training_that_goes_on_from_a_saved_state_gives_the_same_bits(
     assert again.resume(tmp_path / "state.pt") and again.step == 2
     while again.step < CONFIG.steps:
         again.train_step()
-    assert bits(again.finish()) == bits(trained)
+    assert bits(again.finish(again.sounds.whole())) == bits(trained)
+
+
+def test_a_process_that_has_encoded_can_train(trained: LearnedCodec) -> None:
+    # What the mel front end keeps was then made where nothing is recorded for a gradient.
+    mel._window.cache_clear()
+    mel._filter_bank.cache_clear()
+    with torch.inference_mode():
+        trained.encode(noises(1)[0][None])
+    assert all(map(math.isfinite, begun().train_step().values()))
 
 
 def test_without_a_saved_state_there_is_nothing_to_resume(tmp_path: Path) -> None:
@@ -81,7 +92,7 @@ def test_training_sharpens_a_tone_that_its_mel_bands_blur() -> None:
     config = replace(CONFIG, steps=12, learning_rate=1e-2)
     tone = 0.3 * torch.sin(2 * math.pi * 3000 / 16_000 * torch.arange(16_000))
     trainer = CodecTrainer(config, sounds_in_memory([tone]))
-    trainer.begin()
+    trainer.begin(trainer.sounds.whole())
     losses = [trainer.train_step()["magnitude"] for _ in range(config.steps)]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -159,6 +170,7 @@ def test_a_killed_stage_goes_on_and_stores_the_codec_of_one_that_was_not_killed(
 ) -> None:
     item = {"item_id": "learned", "_clips": clips(workspace)}
     (whole,) = run(STAGE, workspace, [item], CONFIG)["codecs"]
+    shutil.rmtree(Workspace.at(workspace).path("scratch/training"))
     step, steps_taken = CodecTrainer.train_step, []
 
     def faltering(trainer: CodecTrainer) -> dict[str, float]:
@@ -174,7 +186,9 @@ def test_a_killed_stage_goes_on_and_stores_the_codec_of_one_that_was_not_killed(
     assert steps_taken == [0, 1, 2, 3, 2, 3]
     assert again["ref"] == whole["ref"]
     assert (whole["channels"], whole["latent_hz"], whole["fitted_clips"]) == (CHANNELS, 25, 2)
-    assert not list(Workspace.at(workspace).path("scratch/training").iterdir())
+    # Until its row is committed the state is all that is left of a training.
+    (third,) = run(STAGE, workspace, [item | {"item_id": "third"}], CONFIG)["codecs"]
+    assert (third["ref"], len(steps_taken)) == (whole["ref"], 6)
 
 
 def test_clips_are_encoded_by_the_learned_codec_of_a_blob(

@@ -12,6 +12,7 @@ import soundfile
 
 from models.phoneme_ids import TABLE_ID
 from storage.blobs import Blobs
+from storage.catalog import Catalog
 from storage.ids import hash_of
 from storage.stage import ShardTarget
 from tasks import evaluate_generated
@@ -20,6 +21,7 @@ from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_
 from tasks.hear import Heard
 from tasks.snapshot import read_samples
 from tests.made_model import made_checkpoint, made_dataset
+from tests.made_workspace import make_workspace
 
 CONFIG = EvaluateConfig(times=2, bootstraps=100)
 
@@ -141,3 +143,16 @@ def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing()
     plain = STAGE.fingerprint(EvaluateConfig())
     assert plain == hash_of("evaluate", 2, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
     assert STAGE.fingerprint(EvaluateConfig(generate=8)) != plain
+
+
+def test_one_checkpoint_is_measured_where_one_is_named_and_all_of_a_dataset_otherwise(
+    tmp_path: Path,
+) -> None:
+    with Catalog(make_workspace(tmp_path)) as catalog:
+        catalog.connection.execute("DELETE FROM lake.progress WHERE stage = 'evaluate'")
+        known = catalog.value("SELECT checkpoint_id FROM lake.checkpoints")
+        found = {
+            name: catalog.plan(STAGE, EvaluateConfig(dataset="made", checkpoint=name)).items
+            for name in ("", known, "another")
+        }
+    assert found == {"": 1, known: 1, "another": 0}

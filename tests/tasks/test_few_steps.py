@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from models.presets import PRESETS
 from models.shortcut import ShortcutConfig, ShortcutFlow
 from storage.ids import sha256_file
-from storage.workspace import Workspace
 from tasks.checkpoint import FEW_STEPS, load_checkpoint
 from tasks.few_steps import FewStepTrainer
 from tasks.sonify_config import FEW_STEPS as SONIFY_STEPS
@@ -88,8 +87,26 @@ def test_a_training_killed_in_its_few_steps_ends_in_the_same_student_and_curve(
     )
     assert row["curve"] == expected["curve"]
     assert row["checkpoint_id"] == expected["checkpoint_id"]
-    assert not list(Workspace.at(out.workspace).path("scratch/training").iterdir())
+    # Until its rows are committed the state is all that is left of a training.
+    taken = len(steps)
+    assert train(out, CONFIG)["checkpoint_id"] == expected["checkpoint_id"]
+    assert len(steps) == taken
     assert shown_by(out.workspace) == shown_by(folder.parent.parent)
+
+
+def test_a_student_without_memory_is_told_before_the_model_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(_self: FewStepTrainer, clips: int) -> None:
+        if clips > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    steps: list[int] = []
+    monkeypatch.setattr(FewStepTrainer, "backward", limited)
+    monkeypatch.setattr(Trainer, "train_step", lambda _self: steps.append(1))
+    with pytest.raises(OutOfMemory, match=r"train.batch_size=2: .* set train.accumulate: 2"):
+        train(target(tmp_path, "tight"), CONFIG)
+    assert steps == []
 
 
 def test_the_student_is_kept_beside_a_model_that_it_leaves_as_it_was(

@@ -174,6 +174,8 @@ def test_a_changed_field_is_checked_as_in_the_file() -> None:
         recipe.with_config("train", preset="huge")
     with pytest.raises(RecipeError, match=r"did you mean `preset`"):
         recipe.with_config("train", preste="tiny")
+    with pytest.raises(RecipeError, match=r"a: train.batch_size=3 must be a multiple of [^{]*$"):
+        recipe.with_config("train", batch_size=3, ranks=2)
 
 
 def test_a_source_folder_is_checked_before_any_work(tmp_path: Path) -> None:

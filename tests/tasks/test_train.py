@@ -133,6 +133,17 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     assert weights(one, first) != weights(two, train(two, other))
 
 
+def test_the_time_of_a_training_is_that_of_all_its_starts(tmp_path: Path) -> None:
+    out = target(tmp_path, "a")
+    before = Trainer(data(out))
+    before.train_step()
+    before.spent_s = 3_600.0
+    before.save(tmp_path / "state.pt")
+    after = Trainer(data(out))
+    after.resume(tmp_path / "state.pt")
+    assert (after.step, after.spent_s) == (1, 3_600.0)
+
+
 def test_a_state_of_another_size_is_not_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
