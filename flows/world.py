@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.worker import begin_worker
-from tasks.world import RECIPE, Part, parts_of, prepare, stage_part, write_manifest
+from tasks.world import (
+    RECIPE,
+    Part,
+    begin_manifest,
+    parts_of,
+    prepare,
+    stage_part,
+    write_manifest,
+)
 from tasks.world_plan import WorldConfig
 
 Tell = Callable[[int, int], None]
@@ -52,9 +60,11 @@ def stage_world(
     here.
     """
     started = time.perf_counter()
-    prepare(out, config)
+    prepare(out, config, clips)
     parts = parts_of(clips)
     missing = [part for part in parts if not part.rows_path(out).is_file()]
+    if missing:
+        begin_manifest(out)
     done, made, cpu_s = clips - sum(part.end - part.start for part in missing), 0, 0.0
     context = multiprocessing.get_context("spawn")
     leash_end, leash = context.Pipe(duplex=False)

@@ -136,6 +136,7 @@ def _plan(catalog: Catalog, reach: Reach, moved: dict[str, tuple[str, bytes]]) -
         *_orphan_shards(catalog, reach, moved),
         *(ref for ref, (new, _) in moved.items() if not new),
         *_reports(catalog, reach),
+        *_heard(catalog, reach),
     ]
     rewritten = tuple(ref for ref, (new, _) in moved.items() if new)
     since = first_snapshot(
@@ -242,6 +243,17 @@ def _reports(catalog: Catalog, reach: Reach) -> list[str]:
         [reach.marks["dataset"]],
     )
     refs = [f"reports/{row['name']}.html" for row in rows]
+    return [ref for ref in refs if catalog.workspace.exists(ref)]
+
+
+def _heard(catalog: Catalog, reach: Reach) -> list[str]:
+    """What evaluations of models that saw the source wrote of each item, with its words."""
+    rows = catalog.rows(
+        "SELECT DISTINCT ref FROM lake.checkpoints WHERE checkpoint_id IN "
+        "(SELECT unnest(?::VARCHAR[])) ORDER BY ref",
+        [reach.marks["checkpoint"]],
+    )
+    refs = [f"{row['ref']}/items.jsonl" for row in rows]
     return [ref for ref in refs if catalog.workspace.exists(ref)]
 
 

@@ -8,7 +8,7 @@ Legend: F frames, H height, W width, D channels.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,24 +27,6 @@ _SETTING = "look.pretrained"
 # Small batches of channels-last images stay in the cache: 12 ms a frame on one core, against 28 ms
 # for batches of 32 planar ones.
 BATCH_FRAMES = 4
-
-
-class Encoder(Protocol):
-    """What every encoder is, of single frames or of whole clips."""
-
-    @property
-    def extractor(self) -> str:
-        """What its features are called."""
-        ...
-
-    @property
-    def features(self) -> int:
-        """Their channels, D."""
-        ...
-
-    def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Features (F, D) of frames (F, H, W[, 3]); none give none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,8 @@ from tasks.held_out import HELD_OUT_COLUMN
 from tasks.listen import NETWORKS
 from tasks.media import read_audio
 from tasks.model_card import DATA_COLUMN, write_card
-from tasks.scores import SCORE, mean_score, row_of
+from tasks.sampling import Sampling, SolverName, require_steps
+from tasks.scores import CONTROL, SCORE, mean_score, row_of
 from tasks.snapshot import read_samples
 from tasks.weights import fingerprint, whisper_fingerprint
 
@@ -39,8 +40,10 @@ class EvaluateConfig:
         bootstraps: resamples behind the confidence interval.
         seed: of noise and resampling.
         generate: most items of each held-out split that are generated and heard; 0 for none.
-        steps: Euler steps of a generation.
+        solver: of a generation, as in `sonify.solver`.
+        steps: of a generation, as in `sonify.steps`.
         guidance: how strongly a generation follows its conditions; 1 is no guidance.
+        speech_guidance: how strongly it follows words and voice, where that differs.
         whisper: the model that hears what was said, named as `transcribe.model` is.
     """
 
@@ -50,9 +53,20 @@ class EvaluateConfig:
     bootstraps: Annotated[int, Field(ge=100)] = 1000
     seed: int = 0
     generate: Annotated[int, Field(ge=0)] = 0
+    solver: SolverName = "euler"
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
+    speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
     whisper: str = "base"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for steps that solver few_steps cannot take."""
+        require_steps("evaluate", self.solver, self.steps)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the model is sampled."""
+        return Sampling(self.solver, self.steps, self.guidance, self.speech_guidance)
 
 
 def evaluate_shard(shard: ShardRef, out: ShardTarget, config: EvaluateConfig) -> ShardResult:
@@ -68,30 +82,30 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
     folder = Workspace.at(out.workspace).fetch(item["ref"])
     checkpoint = load_checkpoint(folder, item["item_id"])
     require_table(item["phoneme_table"], f"the dataset of checkpoint {item['item_id']}")
-    values: dict[tuple[str, str, str, str], list[float]] = {}
+    values: dict[tuple[str, str, str, str, str], list[float]] = {}
 
-    def note(metric: str, unit: str, task: str, split: str, value: float) -> None:
+    def note(metric: str, role: str, task: str, split: str, value: float, unit: str = "") -> None:
         for name in (task, "all"):
-            values.setdefault((metric, unit, name, split), []).append(value)
+            values.setdefault((metric, role, name, split, unit), []).append(value)
 
     for split in HELD_OUT:
         samples = read_samples(out.workspace, item["shard_refs"], split)
         for number, sample in enumerate(samples):
             out.report(number, len(samples), f"flow loss, {split}")
             loss = held_out_loss(checkpoint, sample, config)
-            note("flow_matching_loss", "", sample["task"], split, loss)
-            note("zero_prediction_loss", "", sample["task"], split, zero_loss(sample))
+            note("flow_matching_loss", SCORE, sample["task"], split, loss)
+            note("flow_matching_loss", CONTROL, sample["task"], split, zero_loss(sample))
     for clip in item["_held_out"] or []:
         for metric, value in codec_score(checkpoint, out.workspace, clip).items():
-            note(f"codec_{metric}", "dB", clip["task"], clip["split"], value)
+            note(f"codec_{metric}", SCORE, clip["task"], clip["split"], value, "dB")
     rows = [
         row_of(
-            (metric, SCORE, task, split),
+            (metric, role, task, split),
             mean_score(scores, config.bootstraps, config.seed),
             len(scores),
             unit,
         )
-        for (metric, unit, task, split), scores in sorted(values.items())
+        for (metric, role, task, split, unit), scores in sorted(values.items())
     ]
     absent: list[str] = []
     if config.generate:
@@ -158,7 +172,7 @@ def weights(config: EvaluateConfig) -> dict[str, str]:
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
-    version=2,
+    version=3,
     config=EvaluateConfig,
     items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
@@ -170,7 +184,7 @@ STAGE = Stage(
                 FROM dataset_items i JOIN windows w ON w.clip_id = i.item_id
                 JOIN decodes de USING (source_id)
                 WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out,
-               {HELD_OUT_COLUMN} AS _truths
+               CASE WHEN $generate > 0 THEN {HELD_OUT_COLUMN} END AS truths
         FROM checkpoints ck JOIN datasets d USING (dataset_id)
         WHERE d.name = $dataset AND $checkpoint IN ('', ck.checkpoint_id)
     """,
@@ -178,7 +192,8 @@ STAGE = Stage(
     run=evaluate_shard,
     weights=weights,
     selects=("dataset", "checkpoint"),
-    later=("generate", "steps", "guidance", "whisper"),
+    later=("generate", "solver", "steps", "guidance", "speech_guidance", "whisper"),
+    later_columns=("truths",),
     keeps_history=True,
     shard_s=1e-6,
 )

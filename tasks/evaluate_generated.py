@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.timeline import AUDIO_HZ, count
-from storage.ids import hash_of
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks.batches import Sample, collate
@@ -19,6 +18,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.generated_scores import Draws, Scored, item_record, score_rows
 from tasks.hear import Heard, hear, noise_as_loud
 from tasks.held_out import Facts, chosen, facts_of, true_sound
+from tasks.sampling import generated_latents, noise_seed
 from tasks.scores import CEILING, CONTROL, SCORE, TRUTH, Row
 from tasks.snapshot import read_samples
 from tasks.soundtrack import under_peak
@@ -33,7 +33,7 @@ def generated_rows(
     item: Mapping[str, Any], checkpoint: Checkpoint, out: ShardTarget, config: "EvaluateConfig"
 ) -> tuple[list[Row], list[str]]:
     """Rows of `evaluations` of what is generated, and why what is missing is missing."""
-    rows = chosen(item.get("_truths") or [], config.generate)
+    rows = chosen(item.get("truths") or [], config.generate)
     samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
     scored = []
     for number, row in enumerate(rows):
@@ -94,19 +94,11 @@ def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateCon
     """
     import torch
 
-    from models.flow import sample as flow_sample
-
     sizes = checkpoint.model.config
     batch = collate([sample], len(sample["latents"]), sizes.motion_dim, sizes.visual_dim)
-    generator = torch.Generator().manual_seed(noise_seed(config.seed, sample["item_id"]))
+    seed = noise_seed(config.seed, sample["item_id"])
     with torch.inference_mode():
-        latents = flow_sample(
-            checkpoint.model,
-            batch.conditions,
-            steps=config.steps,
-            guidance=config.guidance,
-            generator=generator,
-        )
+        latents = generated_latents(checkpoint, batch.conditions, config.sampling, seed, "evaluate")
         return checkpoint.codec.decode(latents)[0].numpy()
 
 
@@ -116,8 +108,3 @@ def codec_sound(checkpoint: Checkpoint, sample: Sample) -> np.ndarray:
 
     with torch.inference_mode():
         return checkpoint.codec.decode(torch.from_numpy(sample["latents"])[None])[0].numpy()
-
-
-def noise_seed(seed: int, item_id: str) -> int:
-    """The seed of an item's noise."""
-    return int(hash_of(seed, item_id)[:15], 16)

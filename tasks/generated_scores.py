@@ -7,7 +7,7 @@ where it asks what a sound is like, it is noise as loud as the truth; for phanto
 the same is found where it should be.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,8 @@ def score_rows(items: Sequence[Scored], draws: Draws) -> tuple[list[Row], list[s
             for metric, unit, role, score, count in _found(group, draws):
                 if np.isfinite([score.value, score.low, score.high]).all():
                     rows.append(row_of((metric, role, task, split), score, count, unit))
-        absent += why_absent(of_split, split)
+        there = {row["metric"] for row in rows if row["split"] == split and row["role"] == SCORE}
+        absent += why_absent(of_split, split, there)
     return rows, absent
 
 
@@ -250,31 +251,30 @@ def _patches_needed(group: Sequence[Scored]) -> int:
     return PATCHES_PER_NUMBER * group[0].heard[TRUTH].logits.shape[1]
 
 
-def why_absent(of_split: Sequence[Scored], split: str) -> list[str]:
-    """Why metrics are missing that could be had of other or more items, one sentence each."""
-    facts = [item.facts for item in of_split]
+def why_absent(of_split: Sequence[Scored], split: str, there: Collection[str]) -> list[str]:
+    """Why metrics of a split are missing from those that are there, one sentence each."""
+    unknown = "no item has known events with sharp onsets (tables truths and true_events)"
     reasons = {
-        "onset": (
-            any(one.onsets_s for one in facts),
-            "no item has known events with sharp onsets (tables truths and true_events)",
-        ),
-        "wer": (any(one.is_told for one in facts), "no item has a text"),
-        "phantom_speech_rate": (not all(one.words for one in facts), "every item has a text"),
-        "phantom_sound_rate": (
-            any(one.sounds is False for one in facts),
-            "of no item it is known that nothing sounds in it (table truths)",
-        ),
-        "kernel_yamnet_scores": (
-            len(of_split) >= FEWEST_CLIPS,
-            f"{len(of_split)} items are fewer than {FEWEST_CLIPS}",
-        ),
+        "onset": unknown,
+        "pitch_rank_correlation": "fewer than two events of known pitch, or all alike, stand alone",
+        "wer": "no item has a text",
+        "dnsmos_overall": "no item has a text",
+        "phantom_speech_rate": "every item has a text",
+        "phantom_sound_rate": "of no item it is known that nothing sounds in it (table truths)",
+        "kernel_yamnet_scores": f"{len(of_split)} items are fewer than {FEWEST_CLIPS}",
         "frechet_yamnet_scores": (
-            len(of_split) >= FEWEST_CLIPS and enough_patches(of_split),
             f"{_patches(of_split)} patches of sound are fewer than {_patches_needed(of_split)}, "
-            "from which on its bias is small; generate more items",
+            "from which on its bias is small; generate more items"
         ),
     }
-    return [f"{name} ({split}): {why}" for name, (is_there, why) in reasons.items() if not is_there]
+    if "onset_f1" in there:
+        reasons |= {"onset_precision": "no onset was found in what was generated",
+                    "onset_lag": "no onset was found where there is one"}  # fmt: skip
+    return [
+        f"{name} ({split}): {why}"
+        for name, why in reasons.items()
+        if not any(metric.startswith(name) for metric in there)
+    ]
 
 
 def item_record(item: Scored) -> Row:

@@ -99,8 +99,10 @@ class Facts:
 def facts_of(row: Mapping[str, Any]) -> Facts:
     """What is true of an item of HELD_OUT_COLUMN."""
     words = _words(row)
-    heard = _heard_events(row)
-    has_texture = any(event["kind"] in TEXTURES for event in heard)
+    sounding = _sounding_events(row)
+    # What began before the item, or where a part of it is cut, sounds in it and begins nowhere.
+    heard = [event for event in sounding if event["begins"]]
+    has_texture = any(event["kind"] in TEXTURES for event in sounding)
     is_known = row["true_kind"] is not None
     return Facts(
         item_id=row["item_id"],
@@ -111,7 +113,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         if is_known and heard and not has_texture
         else None,
         strikes=() if has_texture else _strikes(heard),
-        sounds=bool(heard or words) if is_known else None,
+        sounds=bool(sounding or words) if is_known else None,
     )
 
 
@@ -137,37 +139,41 @@ def _words(row: Mapping[str, Any]) -> list[str]:
     return compared_words(row["text"] or "")
 
 
-def _heard_events(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The events that sound, with their times in the item; events outside of it are left out."""
+def _sounding_events(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The events that sound in an item, with their times in it and whether they begin in it."""
     if row["sound_start_s"] is None:
         return []
+    from_s = row["sound_start_s"]
     clip = [
-        event | {"start_s": event["start_s"] - row["sound_start_s"]}
+        event | {"start_s": event["start_s"] - from_s, "end_s": event["end_s"] - from_s}
         for event in row["events"] or []
         if event["heard"]
-        and event["start_s"] < row["sound_end_s"]
-        and event["end_s"] >= row["sound_start_s"]
     ]
-    if row["mixture"] is None:
-        return clip
-    parts = [p for p in row["picture"] or [] if p["clip_id"] == row["sound_clip_id"]]
+    whole = {"at_s": 0.0, "offset_s": 0.0, "loop_s": None}
+    parts = [whole | {"length_s": row["sound_end_s"] - from_s}]
+    if row["mixture"] is not None:
+        parts = [p for p in row["picture"] or [] if p["clip_id"] == row["sound_clip_id"]]
     placed = [
-        event | {"start_s": time_s}
+        event | {"start_s": start_s, "begins": begins}
         for event in clip
         for part in parts
-        for time_s in placed_times(event["start_s"], part)
+        for start_s, begins in placed_times(event["start_s"], event["end_s"], part)
     ]
     return sorted(placed, key=lambda event: event["start_s"])
 
 
-def placed_times(time_s: float, part: Mapping[str, Any]) -> list[float]:
-    """When a moment of a clip is met in a mixture that it is a part of; again in each loop."""
-    at_s = time_s - part["offset_s"]
+def placed_times(start_s: float, end_s: float, part: Mapping[str, Any]) -> list[tuple[float, bool]]:
+    """When an event of a clip is met in what the clip is a part of, and whether it begins there.
+
+    It is met again in each loop; where it began before the part's cut, it is met at the cut.
+    """
     turn_s = part["loop_s"] or part["length_s"]
-    if not 0 <= at_s < turn_s:
+    first_s, last_s = start_s - part["offset_s"], end_s - part["offset_s"]
+    begins = first_s >= 0
+    if first_s >= turn_s or last_s < 0:
         return []
-    turns = np.arange(at_s, part["length_s"], turn_s)
-    return [float(part["at_s"] + turn) for turn in turns]
+    turns = np.arange(max(first_s, 0.0), part["length_s"], turn_s)
+    return [(float(part["at_s"] + turn), begins) for turn in turns]
 
 
 def true_sound(workspace_root: str, row: Mapping[str, Any]) -> np.ndarray:

@@ -28,6 +28,9 @@ SPELLINGS = {
     "sentence": "transcript",
 }
 SCHEMES = ("file", *INSIDE, S3)
+TRUTH = "truth"
+LONGEST_CELL = 131_072
+"""Characters of a cell in CSV, as many as Python's own reader takes; truth may have more."""
 
 
 class ManifestError(ValueError):
@@ -84,7 +87,8 @@ def read_manifest(root: str | Path, name: str, is_optional: bool = False) -> Man
     lists = "uri" in columns
     if not lists and "path" not in columns:
         raise ManifestError(
-            f"manifest {path}: the column `path` is missing (or `uri`, to list the sources)"
+            f"manifest {path}: the column `path` is missing (or `uri`, to list the sources); "
+            f"there are: {', '.join(columns) or 'none'}"
         )
     said: dict[str, dict[str, str]] = {}
     first: dict[str, int] = {}
@@ -138,11 +142,27 @@ def _csv(path: str, data: bytes) -> tuple[list[str], Iterable[tuple[int, dict[st
     try:
         # Spreadsheets begin a UTF-8 file with a byte order mark.
         text = data.decode("utf-8-sig")
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
         reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = [(reader.line_num, row) for row in reader]
+        for number, row in rows:
+            _require_cells(number, row)
         return list(reader.fieldnames or ()), rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"manifest {path}: not CSV in UTF-8: {error}") from error
+
+
+def _require_cells(number: int, row: dict[str, Any]) -> None:
+    """Raises csv.Error for a cell that is too long to be one, as in a file that is no table.
+
+    What is true of an hour of speech is one cell, and longer than that.
+    """
+    for name, cell in row.items():
+        if name != TRUTH and isinstance(cell, str) and len(cell) > LONGEST_CELL:
+            raise csv.Error(
+                f"line {number}: a cell of {name} has {len(cell)} characters, more than "
+                f"{LONGEST_CELL}"
+            )
 
 
 def _parquet(path: str, data: bytes) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:

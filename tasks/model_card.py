@@ -162,10 +162,9 @@ def _scores(scores: Sequence[Row], absent: Sequence[str]) -> str:
     )
     missing = "".join(f"\n- {why}" for why in absent)
     return (
-        f"## Metrics\n\nOn held-out items.\n\n{table}\n\n`zero_prediction_loss` is that of a model "
-        "that predicts nothing; `codec_…` is what the codec alone loses. Truth is the recording "
-        "itself, ceiling the same through the codec, control what a score is without the right "
-        "conditions."
+        f"## Metrics\n\nOn held-out items.\n\n{table}\n\n`codec_…` is what the codec alone loses. "
+        "Truth is the recording itself, ceiling the same through the codec, control what a score "
+        "is without the right conditions; that of the loss is a model that predicts nothing."
     ) + (f"\n\nMissing:\n{missing}" if missing else "")
 
 

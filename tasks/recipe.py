@@ -75,6 +75,15 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
     return _bound(Recipe(name, configs), path.parent)
 
 
+FILES = (
+    ("rooms", "folder"),
+    ("train", "init_from"),
+    ("look", "sync_weights"),
+    ("faces", "lips_weights"),
+)
+"""Settings that name a file or a folder; where it is relative, it counts from the recipe."""
+
+
 def _bound(recipe: Recipe, base: Path) -> Recipe:
     """The recipe with what follows from its name and place filled in."""
     scan = recipe.configs["scan"]
@@ -82,18 +91,12 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     if scheme_of(folder) != S3:
         folder = str((base / Path(scan.folder).expanduser()).resolve())
     recipe = recipe.with_config("scan", folder=folder)
-    if rooms := recipe.configs["rooms"].folder:
-        rooms = str((base / Path(rooms).expanduser()).resolve())
-        recipe = recipe.with_config("rooms", folder=rooms)
-    if weights := recipe.configs["train"].init_from:
-        weights = str((base / Path(weights).expanduser()).resolve())
-        recipe = recipe.with_config("train", init_from=weights)
+    for stage, setting in FILES:
+        if given := getattr(recipe.configs[stage], setting):
+            path = (base / Path(given).expanduser()).resolve()
+            recipe = recipe.with_config(stage, **{setting: str(path)})
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
-    for stage, setting in (("look", "sync_weights"), ("faces", "lips_weights")):
-        if file := getattr(recipe.configs[stage], setting):
-            path = (base / Path(file).expanduser()).resolve()
-            recipe = recipe.with_config(stage, **{setting: str(path)})
     seen = recipe.configs["look"]
     lips = recipe.configs["faces"].lips
     recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, lips=lips)

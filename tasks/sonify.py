@@ -62,8 +62,8 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
             f"{item['_uri']}: no picture to make a soundtrack for, or none with features of "
             f"{item['_extractor']}, by which the model was trained",
         )
-    if item.get("_aligned"):
-        pairs = zip(item["windows"], item["_aligned"], strict=True)
+    if item.get("aligned"):
+        pairs = zip(item["windows"], item["aligned"], strict=True)
         item = item | {"windows": [window | aligned for window, aligned in pairs]}
     started = time.perf_counter()
     predictor = checkpoint.durations if config.durations == "predicted" else None
@@ -237,7 +237,9 @@ STAGE = Stage(
                wanted.source_id, model.checkpoint_id, model.ref, take::INTEGER AS take,
                wanted.script, coalesce(wanted.video_s, wanted.duration_s) AS duration_s,
                shown.windows, CASE WHEN wanted.script = 'transcript' THEN said.phonemes END
-               AS phonemes, texts.text, wanted.uri AS _uri, shown.aligned AS _aligned,
+               AS phonemes, texts.text, wanted.uri AS _uri,
+               CASE WHEN coalesce(model.sync_extractor, model.lips_extractor) IS NOT NULL
+                    THEN shown.aligned END AS aligned,
                concat_ws(', ', model.extractor, model.sync_extractor, model.lips_extractor)
                AS _extractor,
                coalesce(wanted.duration_s, 0) AS cost_s
@@ -249,6 +251,7 @@ STAGE = Stage(
     outputs=(Output("generations", key="item_id"),),
     run=sonify_shard,
     selects=("dataset", "checkpoint", "targets", "takes"),
+    later_columns=("aligned",),
     later=("speech_guidance", "solver", "tolerance", "precision", "durations"),
     keeps_history=True,
 )

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-FEW_STEPS = (1, 2, 4, 8, 16)
-"""Steps that solver few_steps can take."""
+from tasks.sampling import Sampling, SolverName, require_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class SonifyConfig:
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
-    solver: Literal["euler", "midpoint", "dopri5", "few_steps"] = "euler"
+    solver: SolverName = "euler"
     tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -72,8 +71,16 @@ class SonifyConfig:
         files = [target.file for target in self.targets]
         if twice := sorted({file for file in files if files.count(file) > 1}):
             raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")
-        if self.solver == "few_steps" and self.steps not in FEW_STEPS:
-            raise ValueError(
-                f"sonify.steps={self.steps}: solver few_steps takes "
-                f"{', '.join(map(str, FEW_STEPS))}; set sonify.steps: 8"
-            )
+        require_steps("sonify", self.solver, self.steps)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the model is sampled."""
+        return Sampling(
+            self.solver,
+            self.steps,
+            self.guidance,
+            self.speech_guidance,
+            self.tolerance,
+            self.precision,
+        )

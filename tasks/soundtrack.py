@@ -9,17 +9,15 @@ import numpy as np
 
 from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
 from storage.features import read_feature
-from storage.ids import hash_of
 from storage.stage import ShardTarget
 from tasks.batches import FEATURES, collate
 from tasks.checkpoint import Checkpoint
 from tasks.loudness import true_peak_dbtp
 from tasks.mix_conditions import phonemes_on_grid
+from tasks.sampling import generated_latents, noise_seed
 from tasks.sonify_config import SonifyConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from models.conditions import Conditions
 
 EDGE_S = 0.015
@@ -59,50 +57,9 @@ def generate_window(
     conditions = _conditions(item, window, checkpoint, phonemes, duration_s)
     seed = window_seed(config, item, number)
     with torch.inference_mode():
-        latents = generated_latents(checkpoint, conditions, config, seed)
+        latents = generated_latents(checkpoint, conditions, config.sampling, seed, "sonify")
         audio = checkpoint.codec.decode(latents)[0].numpy()
     return audio[: count(duration_s, AUDIO_HZ)]
-
-
-def generated_latents(
-    checkpoint: Checkpoint, conditions: "Conditions", config: SonifyConfig, seed: int
-) -> "torch.Tensor":
-    """What a model makes of conditions by the solver of the settings: latents (B, N, C).
-
-    Raises ValueError for solver few_steps and a model that was trained without its network.
-    """
-    import torch
-
-    from models.flow import sample
-    from models.guidance import Guidance
-    from models.shortcut import sample_shortcut
-
-    generator = torch.Generator().manual_seed(seed)
-    precision = getattr(torch, config.precision)
-    if config.solver == "few_steps":
-        if checkpoint.few_steps is None:
-            raise ValueError(
-                f"sonify.solver=few_steps: model {checkpoint.checkpoint_id} has no network for "
-                "few steps; train one with train.few_steps, such as 400, or choose another solver"
-            )
-        return sample_shortcut(
-            checkpoint.few_steps,
-            conditions,
-            steps=config.steps,
-            generator=generator,
-            precision=precision,
-        )
-    speech = config.guidance if config.speech_guidance is None else config.speech_guidance
-    return sample(
-        checkpoint.model,
-        conditions,
-        steps=config.steps,
-        guidance=Guidance(sound=config.guidance, speech=speech),
-        generator=generator,
-        solver=config.solver,
-        tolerance=config.tolerance,
-        precision=precision,
-    )
 
 
 def _conditions(
@@ -158,8 +115,7 @@ def _held(seen: np.ndarray, before_s: float, duration_s: float, fps: int) -> np.
 
 def window_seed(config: SonifyConfig, item: dict[str, Any], number: int) -> int:
     """The seed of a window's noise; that of window 0 stands for the whole soundtrack."""
-    digest = hash_of(config.seed, item["source_id"], item["take"], number)
-    return int(digest[:15], 16)
+    return noise_seed(config.seed, item["source_id"], item["take"], number)
 
 
 def _faded(audio: np.ndarray) -> np.ndarray:

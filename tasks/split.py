@@ -59,7 +59,10 @@ class SplitConfig:
     def __post_init__(self) -> None:
         """Raises ValueError where nothing would be left to train on."""
         if self.test + self.validation >= 1:
-            raise ValueError("split.test + split.validation leave no training split; lower them")
+            raise ValueError(
+                f"split.test={self.test:g} + split.validation={self.validation:g} leave no "
+                "training split; lower them"
+            )
 
     @property
     def drawing(self) -> str:

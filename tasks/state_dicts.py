@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAFETENSORS = ".safetensors"
+PICKLE, ZIP = b"\x80", b"PK"
+"""What a checkpoint of torch begins with, of old and now."""
 _INSIDE = ("model", "state_dict")
 """Where checkpoints of training hold the weights, beside what else they remember."""
 
@@ -66,6 +68,13 @@ class StateFile:
     def _unpickled(self, path: Path) -> "dict[str, Tensor]":
         import torch
 
+        with path.open("rb") as stream:
+            begins = stream.read(2)
+        if begins[:1] != PICKLE and begins != ZIP:
+            raise ValueError(
+                f"{self._named(path)} is no checkpoint of torch, but perhaps a web page or a "
+                f"pointer to a large file; get {self.expected} of {self.origin} again"
+            )
         try:
             held = torch.load(path, map_location="cpu", weights_only=True)
         except UnpicklingError as error:

@@ -29,7 +29,7 @@ def truth_shard(shard: ShardRef, out: ShardTarget, config: TruthConfig) -> Shard
 def truth_rows(source_id: str, text: str) -> Rows:
     """The rows that the truth of a source gives; raises Rejected("bad_truth") for other JSON."""
     try:
-        truth = json.loads(text)
+        truth = json.loads(text, parse_constant=_no_number)
         told = {SPELLINGS.get(str(name), str(name)): value for name, value in truth.items()}
         rows: Rows = {"truths": [{"source_id": source_id} | _known("truths", told)]}
         for table, name in (("true_words", "word"), ("true_phonemes", "phoneme")):
@@ -43,11 +43,15 @@ def truth_rows(source_id: str, text: str) -> Rows:
             {"source_id": source_id, "position": position} | _known("true_events", event)
             for position, event in enumerate(truth.get("events") or [])
         ]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Rejected(
             "bad_truth", f"source {source_id}: {error}; mend `truth` in the manifest"
         ) from None
     return rows
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number that JSON has")
 
 
 def _known(table: str, told: dict[str, Any]) -> dict[str, Any]:

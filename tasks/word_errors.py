@@ -2,7 +2,8 @@
 
 A recogniser writes numbers as it likes, and a transcript holds what nobody says: both are brought
 to bare lower-case English words first. Numbers up to 999 become words, longer ones are read digit
-by digit; marks such as % and & get their names; brackets and what is in them are left out.
+by digit, ordinals whole; marks such as % and & get their names; brackets and what is in them are
+left out.
 """
 
 import re

@@ -22,6 +22,7 @@ from tasks.world_plan import WorldConfig, plan_clip
 PART = 25
 """Clips of a part."""
 DESCRIPTION, MANIFEST, RECIPE = "world.json", "manifest.csv", "recipe.yaml"
+UNFINISHED = "this world is not finished: run `talkies stage-world` again\n"
 COLUMNS = ("path", "licence", "attribution", "consent", "transcript", "split", "truth")
 RIGHTS = ("CC0-1.0", "talkies stage-world", "no_person")
 
@@ -50,10 +51,11 @@ class Staged:
     cpu_s: float
 
 
-def prepare(out: Path, config: WorldConfig) -> None:
+def prepare(out: Path, config: WorldConfig, clips: int) -> None:
     """Makes the folder of a world and says in it which one it is.
 
-    Raises WorldError where the folder holds another world, or anything else.
+    Raises WorldError where the folder holds another world, more than so many clips, or anything
+    else.
     """
     description = out / DESCRIPTION
     said = {"digest": config.digest, **asdict(config)}
@@ -66,6 +68,12 @@ def prepare(out: Path, config: WorldConfig) -> None:
             raise WorldError(
                 f"{out}: holds a world with another {', '.join(differs[1:]) or 'generation'}; "
                 "give a new folder, or what it was staged with (world.json)"
+            )
+        held_clips = max((int(p.stem[-6:]) for p in out.glob("parts/*.jsonl")), default=0)
+        if clips < held_clips:
+            raise WorldError(
+                f"{out}: holds {held_clips} clips, more than {clips}; give a new folder, or "
+                f"--clips {held_clips} or more"
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -102,6 +110,14 @@ def stage_part(out: Path, config: WorldConfig, part: Part) -> Staged:
 def clip_path(number: int) -> str:
     """Where a clip lies below its world's folder."""
     return f"clips/{number // 1000:03d}/{number:06d}{SUFFIX}"
+
+
+def begin_manifest(out: Path) -> None:
+    """Puts a manifest that no build can read into a world until all its clips are there.
+
+    A clip that is there and in no manifest would have a split by chance.
+    """
+    write_atomically(out / MANIFEST, UNFINISHED.encode())
 
 
 def write_manifest(out: Path, clips: int, with_transcripts: bool) -> dict[str, int]:

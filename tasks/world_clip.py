@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO48_HZ
+from models.timeline import AUDIO48_HZ, MOTION_FPS, count, index
 from tasks.draws import keyed_generator, rounded
 from tasks.world_face import SIDE, paint_features, paint_head
 from tasks.world_motion import SPAN_M, Event
@@ -22,7 +22,6 @@ from tasks.world_plan import ClipPlan, WorldConfig
 from tasks.world_sound import level_dbfs, pitch_hz, render, room_noise
 from tasks.world_voices import Mark, Spoken, say
 
-FPS = 25
 SPEECH_DBFS = (-26.0, -20.0)
 """RMS of the words."""
 EDGE_S, TAIL_S, PAUSE_S = 0.06, 0.12, 0.25
@@ -98,12 +97,12 @@ def speak(plan: ClipPlan, config: WorldConfig) -> Speech:
             said, texts = [first, second], [plan.text, plan.more_text]
     whole_s = sum(map(_length_s, said)) + PAUSE_S * (len(said) - 1)
     at_s = rounded(plan.place * max(config.seconds - whole_s - 0.05, 0.0))
-    audio = np.zeros(round(config.seconds * AUDIO48_HZ), np.float32)
+    audio = np.zeros(count(config.seconds, AUDIO48_HZ), np.float32)
     words: list[Mark] = []
     phones: list[Mark] = []
     for spoken in said:
         sound = soxr.resample(spoken.audio, spoken.rate_hz, AUDIO48_HZ)
-        start = round(at_s * AUDIO48_HZ)
+        start = index(at_s, AUDIO48_HZ)
         kept = sound[: len(audio) - start]
         audio[start : start + len(kept)] += kept
         words += _moved(spoken.words, start / AUDIO48_HZ)
@@ -140,13 +139,13 @@ def spoken_power(audio: Sound, words: tuple[Mark, ...]) -> float:
     """The mean power of a voice (T,) within its words."""
     inside = np.zeros(len(audio), bool)
     for word in words:
-        inside[round(word.start_s * AUDIO48_HZ) : round(word.end_s * AUDIO48_HZ)] = True
+        inside[index(word.start_s, AUDIO48_HZ) : index(word.end_s, AUDIO48_HZ)] = True
     return float(np.mean(np.square(audio[inside], dtype=np.float64)))
 
 
 def loud_power(audio: Sound) -> float:
     """The mean power of a sound (T,) in its 30 ms blocks within LOUD_DB of the loudest."""
-    size = round(0.03 * AUDIO48_HZ)
+    size = count(0.03, AUDIO48_HZ)
     blocks = audio[: len(audio) // size * size].reshape(-1, size).astype(np.float64)
     power = np.mean(blocks**2, axis=1)
     return float(power[power >= power.max() * 10 ** (LOUD_DB / 10)].mean())
@@ -154,14 +153,14 @@ def loud_power(audio: Sound) -> float:
 
 def draw_pictures(plan: ClipPlan, phones: tuple[Mark, ...], config: WorldConfig) -> Iterator[Image]:
     """The pictures (H, W, 3) of a clip in order."""
-    side, frames = config.side_px, round(config.seconds * FPS)
+    side, frames = config.side_px, count(config.seconds, MOTION_FPS)
     generator = keyed_generator("world picture", config.seed, plan.number)
     room = draw_room(side, generator)
     camera = shakes(frames, plan.film.shake_px * side / 128, generator)
     face = _Face(plan, phones, config, generator) if plan.look else None
     for frame in range(frames):
         image = room.copy()
-        draw_scene(image, plan.scene, frame / FPS)
+        draw_scene(image, plan.scene, frame / MOTION_FPS)
         if face is not None:  # in front: a mouth that is hidden would teach nothing
             image = face.laid(image, frame)
         yield as_filmed(image, plan.film, generator, camera[frame])
@@ -178,8 +177,8 @@ class _Face:
         generator: np.random.Generator,
     ) -> None:
         assert plan.look is not None
-        frames = round(config.seconds * FPS)
-        times_s = np.arange(frames) / FPS
+        frames = count(config.seconds, MOTION_FPS)
+        times_s = np.arange(frames) / MOTION_FPS
         self._look = plan.look
         self._head, self._alpha = paint_head(plan.look)
         stands = mouths(phones if plan.mouth == "speaks" else (), times_s)

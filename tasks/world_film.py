@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO48_HZ
-from tasks.world_clip import FPS, Clip
+from models.timeline import AUDIO48_HZ, MOTION_FPS
+from tasks.world_clip import Clip
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -39,7 +39,7 @@ def write_clip(clip: Clip, path: Path) -> None:
             stream.disposition = 0
         for number, image in enumerate(clip.pictures):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            frame.pts, frame.time_base = number, Fraction(1, MOTION_FPS)
             out.mux(picture.encode(frame))
         out.mux(picture.encode(None))
         for stream, samples in zip(streams, sounds, strict=True):
@@ -52,7 +52,7 @@ def write_clip(clip: Clip, path: Path) -> None:
 def _picture_stream(out: "OutputContainer", clip: Clip) -> Any:
     from av.codec.context import Flags
 
-    stream: Any = out.add_stream("libx264", rate=FPS, options=PICTURE)
+    stream: Any = out.add_stream("libx264", rate=MOTION_FPS, options=PICTURE)
     stream.width = stream.height = clip.side_px
     stream.pix_fmt = "yuv420p"
     stream.codec_context.flags |= Flags.bitexact.value

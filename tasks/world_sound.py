@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO48_HZ
+from models.timeline import AUDIO48_HZ, count
 from tasks.world_content import MATERIALS, PITCH_HZ_M, Material
 from tasks.world_motion import Body, Event
 
@@ -55,7 +55,7 @@ def render(
         seconds: the clip's length.
         generator: for the noise of contacts.
     """
-    length = round(seconds * AUDIO48_HZ)
+    length = count(seconds, AUDIO48_HZ)
     track = np.zeros(length, np.float32)
     for event in events:
         if not event.is_heard:
@@ -76,7 +76,7 @@ def struck(body: Body, event: Event, generator: np.random.Generator) -> Sound:
     shorter = DAMPED if event.kind in ("shard", "step") else 1.0
     pitch = pitch_hz(body, event.scale)
     sound = _modes(material, pitch, material.t60_s * shorter, generator)
-    knock = round(KNOCK_S * AUDIO48_HZ)
+    knock = count(KNOCK_S, AUDIO48_HZ)
     noise = generator.standard_normal(knock).astype(np.float32)
     noise *= np.exp(-np.arange(knock, dtype=np.float32) * (6.0 / knock))
     sound[:knock] += (0.5 * material.knock) * noise
@@ -90,7 +90,7 @@ def struck(body: Body, event: Event, generator: np.random.Generator) -> Sound:
 
 def room_noise(seconds: float, generator: np.random.Generator) -> Sound:
     """The noise (T,) of a recording in which nothing happens."""
-    noise = generator.standard_normal(round(seconds * AUDIO48_HZ), np.float32)
+    noise = generator.standard_normal(count(seconds, AUDIO48_HZ), np.float32)
     return noise * np.float32(10 ** (FLOOR_DBFS / 20))
 
 

@@ -135,7 +135,11 @@ def _add_made(catalog: Catalog, snapshot: int) -> None:
     add(catalog, "codecs", {"codec_id": full("codec-one"), "name": "mel_pca"})
     items: dict[str, str] = dict.fromkeys(("rain-one", "rain-two", "talk-one", "mix-one"), "h")
     add_dataset(catalog, DATASET, items, snapshot)
-    add(catalog, "checkpoints", {"checkpoint_id": full(CHECKPOINT), "dataset_id": full(DATASET)})
+    ref = f"checkpoints/{full(CHECKPOINT)}"
+    heard = f'{{"item_id": "{full("talk-one")}", "words": "talk-one {SECRET}"}}'
+    catalog.workspace.write(f"{ref}/items.jsonl", heard.encode())
+    model = {"checkpoint_id": full(CHECKPOINT), "dataset_id": full(DATASET)}
+    add(catalog, "checkpoints", model | {"ref": ref})
     metric = {"checkpoint_id": full(CHECKPOINT), "metric": "loss", "task": "all", "split": "test"}
     add(catalog, "evaluations", metric)
     add(catalog, "losses", *({"checkpoint_id": full(CHECKPOINT), "step": k} for k in range(3)))

@@ -30,7 +30,7 @@ def test_a_world_is_staged_with_a_recipe_that_can_be_built(
 ) -> None:
     out = tmp_path / "world"
     config = WorldConfig(2.0, 0, 64, (VOICE,))
-    prepare(out, config)
+    prepare(out, config, 1)
     stage_part(out, config, Part(0, 1))
     words = ("stage-world", out, "--clips", 1, "--seconds", 2, "--side", 64, "--voice", VOICE)
     assert talkies(*words, "--json") == console.DONE

@@ -55,14 +55,17 @@ def test_a_checkpoint_is_measured_on_each_held_out_split_and_task(
 ) -> None:
     out, item = evaluated
     rows = evaluate_checkpoint(item, out, CONFIG)["evaluations"]
-    table = {(row["metric"], row["task"], row["split"]): row for row in rows}
+    table = {(r["metric"], r["role"], r["task"], r["split"]): r for r in rows}
     assert len(table) == len(rows)
     tasks = {"all", "v2s", "visual_tts", "tts", "mixture"}
     flow = {key[1:] for key in table if key[0] == "flow_matching_loss"}
-    assert flow == {(task, split) for task in tasks for split in ("validation", "test")}
-    assert table["flow_matching_loss", "all", "test"]["items"] == 8
+    splits = ("validation", "test")
+    # The control is a model that predicts nothing.
+    expected = {(role, t, s) for role in ("score", "control") for t in tasks for s in splits}
+    assert flow == expected
+    assert table["flow_matching_loss", "score", "all", "test"]["items"] == 8
     codec = {key for key in table if key[0].startswith("codec_")}
-    assert {key[1:] for key in codec} == {("all", "test"), ("tts", "test"), ("v2s", "test")}
+    assert {key[1:] for key in codec} == {("score", t, "test") for t in ("all", "tts", "v2s")}
     assert {table[key]["unit"] for key in codec} == {"dB"}
     for row in rows:
         assert row["low"] <= row["value"] + 1e-9
@@ -117,7 +120,7 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
         "sound_start_s": 0.0, "sound_end_s": 0.8, "true_kind": "sound",
     }  # fmt: skip
     config = EvaluateConfig(times=1, bootstraps=100, generate=1, steps=2, whisper="/models/tiny/")
-    given = item | {"_truths": [truth, truth | {"item_id": "tts-201"}, knock]}
+    given = item | {"truths": [truth, truth | {"item_id": "tts-201"}, knock]}
     rows = evaluate_checkpoint(given, out, replace(config, generate=2))["evaluations"]
     table = {(r["metric"], r["role"]): r for r in rows if r["task"] == "all"}
     assert table["wer_whisper_tiny", "score"]["value"] == 0.5
@@ -141,7 +144,7 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
 
 def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
     plain = STAGE.fingerprint(EvaluateConfig())
-    assert plain == hash_of("evaluate", 2, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
+    assert plain == hash_of("evaluate", 3, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
     assert STAGE.fingerprint(EvaluateConfig(generate=8)) != plain
 
 
@@ -156,3 +159,9 @@ def test_one_checkpoint_is_measured_where_one_is_named_and_all_of_a_dataset_othe
             for name in ("", known, "another")
         }
     assert found == {"": 1, known: 1, "another": 0}
+
+
+def test_steps_that_the_network_for_few_steps_cannot_take_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"evaluate\.steps=25: .*set evaluate\.steps: 8"):
+        EvaluateConfig(solver="few_steps")
+    assert EvaluateConfig(solver="few_steps", steps=4).sampling.steps == 4

@@ -13,7 +13,7 @@ from models.shortcut import ShortcutConfig, ShortcutFlow
 from storage.ids import sha256_file
 from tasks.checkpoint import FEW_STEPS, load_checkpoint
 from tasks.few_steps import FewStepTrainer
-from tasks.sonify_config import FEW_STEPS as SONIFY_STEPS
+from tasks.sampling import FEW_STEPS as SAMPLED_STEPS
 from tasks.train_config import TrainConfig
 from tasks.train_memory import OutOfMemory, guarded_step
 from tasks.trainer import Trainer
@@ -201,4 +201,4 @@ def test_a_student_without_memory_is_answered_with_the_batch_that_fits(
 
 def test_the_steps_that_sonify_takes_are_those_that_a_student_learns() -> None:
     levels = range(ShortcutConfig().levels)
-    assert tuple(2**level for level in levels) == SONIFY_STEPS
+    assert tuple(2**level for level in levels) == SAMPLED_STEPS

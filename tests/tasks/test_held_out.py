@@ -68,10 +68,12 @@ def test_true_words_of_the_clip_are_taken_before_the_transcript() -> None:
 
 def test_a_clip_in_a_loop_is_met_again_in_each_turn_and_not_where_it_is_cut() -> None:
     part = {"at_s": 1.0, "length_s": 7.0, "offset_s": 0.5, "loop_s": 3.0}
-    assert placed_times(1.5, part) == pytest.approx([2.0, 5.0])
-    assert placed_times(0.5, part) == pytest.approx([1.0, 4.0, 7.0])
-    assert placed_times(0.2, part) == placed_times(3.6, part) == []
-    assert placed_times(7.0, part | {"loop_s": None}) == pytest.approx([7.5])
+    assert placed_times(1.5, 1.5, part) == [(2.0, True), (5.0, True)]
+    assert placed_times(0.5, 0.5, part) == [(1.0, True), (4.0, True), (7.0, True)]
+    assert placed_times(0.2, 0.2, part) == placed_times(3.6, 3.6, part) == []
+    assert placed_times(7.0, 7.0, part | {"loop_s": None}) == [(7.5, True)]
+    # What began before the cut sounds from the cut on and begins nowhere.
+    assert placed_times(0.2, 0.9, part) == [(1.0, False), (4.0, False), (7.0, False)]
 
 
 def test_a_mixture_has_the_events_of_its_ambience_where_its_recipe_places_them() -> None:
@@ -80,6 +82,14 @@ def test_a_mixture_has_the_events_of_its_ambience_where_its_recipe_places_them()
     events = [event("impact", 11.0), event("impact", 13.0)]
     mixed = clip(mixture={"mix_id": "m"}, picture=picture, sound_clip_id="rain", events=events)
     assert facts_of(mixed).onsets_s == pytest.approx((1.0,))
+    # The rain began before the part is cut out, and still rains.
+    raining = facts_of(mixed | {"events": [event("rain", 10.5, end_s=15.0), *events]})
+    assert (raining.onsets_s, raining.strikes, raining.sounds) == (None, (), True)
+
+
+def test_what_began_before_a_clip_sounds_in_it_and_begins_nowhere() -> None:
+    facts = facts_of(clip(events=[event("break", 9.5, end_s=10.2, pitch_hz=700.0)]))
+    assert (facts.onsets_s, facts.strikes, facts.sounds) == (None, (), True)
 
 
 def test_the_first_of_each_task_are_chosen_in_turn() -> None:
@@ -168,9 +178,9 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
         with catalog.transaction():
             for table, rows in made.items():
                 catalog.insert(table, rows)
-        (item,) = catalog.rows(STAGE.items, {"dataset": "demo"})
-    hit, mix = (facts_of(one) for one in item["_truths"])
+        (item,) = catalog.rows(STAGE.items, {"dataset": "demo", "checkpoint": "", "generate": 1})
+    hit, mix = (facts_of(one) for one in item["truths"])
     strike = (Strike(1.5, 500.0),)
     assert hit == Facts("hit", "v2s", "test", (), (1.5,), strike, True)
     assert mix == Facts("mix", "mixture", "test", ("red", "dogs", "sing"), (1.5,), strike, True)
-    assert item["_truths"][0]["audio_ref"] == "blobs/hit.flac"
+    assert item["truths"][0]["audio_ref"] == "blobs/hit.flac"

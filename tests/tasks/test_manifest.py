@@ -1,5 +1,6 @@
 """Manifests in CSV and Parquet: what they say of a folder, or which sources there are."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +149,14 @@ def test_a_parquet_manifest_of_paths_says_something_of_the_folder(tmp_path: Path
 def test_a_manifest_may_name_the_split_and_the_truth_of_a_source(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.mp4").write_bytes(b"a")
     (tmp_path / "b.mp4").write_bytes(b"b")
+    long = json.dumps({"text": "word " * 40_000})
     rows = [
-        {"path": "a.mp4", "split": "test", "truth": "{}"},
+        {"path": "a.mp4", "split": "test", "truth": long},
         {"path": "b.mp4", "split": " ", "truth": ""},
     ]
     write(tmp_path / name, rows)
     found = [(row["split"], row["truth"]) for row in listed(tmp_path, name).values()]
-    assert found == [("test", "{}"), (None, None)]
+    assert found == [("test", long), (None, None)]
     write(tmp_path / name, [{"path": "a.mp4", "split": "dev"}])
     with pytest.raises(ManifestError, match=r"split 'dev': give train, validation, test"):
         listed(tmp_path, name)

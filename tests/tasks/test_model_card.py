@@ -43,7 +43,8 @@ def test_training_and_evaluation_are_told_the_members_and_licences_of_their_data
     plain = STAGE.items.replace("$dataset", "'demo'")
     (item,) = catalog.rows(plain)
     assert item["item_id"] == "d2" and item["_data"] == expected
-    items = catalog.rows(evaluate.STAGE.items.replace("$dataset", "'demo'"))
+    asked = {"dataset": "demo", "checkpoint": "", "generate": 0}
+    items = catalog.rows(evaluate.STAGE.items, asked)
     assert [item["_data"] for item in items if item["item_id"] == "k2"] == [expected]
 
 

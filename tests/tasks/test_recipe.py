@@ -52,7 +52,10 @@ def test_a_threshold_of_null_turns_its_gate_off() -> None:
         ("clips: {max_length_s: 11}", r"clips.max_length_s=11: .*less than or equal to 10"),
         ("clips: 3", r"`clips:` must hold fields, not 3"),
         ("clips: [a]", r"`clips:` must hold fields, not \['a'\]"),
-        ("split: {test: 0.9, validation: 0.5}", r"split=.*leave no training split; lower them"),
+        (
+            "split: {test: 0.9, validation: 0.5}",
+            r"split.test=0.9 \+ split.validation=0.5 leave no training split; lower them",
+        ),
         ("sonify: {targets: [{scripts: x}]}", r"sonify.targets.0.file.*: .*required|argument"),
         ("sonify: {targets: [{file: a, scrip: x}]}", r"sonify.targets.0.scrip='x'"),
         ("sonify: {targets: [{file: a}, {file: a}]}", r"sonify.targets names a twice"),

@@ -71,6 +71,11 @@ def test_what_holds_no_weights_is_refused_by_its_path(tmp_path: Path, name: str)
     path.write_bytes(b"not weights at all")
     with pytest.raises(ValueError, match=rf"look\.made_weights='.*{name}'"):
         file(path).load()
+    # Nobody is told to unpickle what is no pickle.
+    page = tmp_path / "page.pt"
+    page.write_bytes(b"<html>not found</html>")
+    with pytest.raises(ValueError, match=r"page\.pt' is no checkpoint of torch, but perhaps a web"):
+        file(page).load()
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
     with pytest.raises(ValueError, match=r"empty\.pt' holds no tensors; name made\.pth"):
         file(tmp_path / "empty.pt").load()

@@ -266,7 +266,7 @@ def test_a_film_is_given_the_features_that_its_model_was_trained_with(made: Made
     found: dict[str, Conditions] = {}
     catalog.plan(stage, config)
     for item in catalog.rows("SELECT * FROM keyed"):
-        ((window,), (aligned,)) = item["windows"], item["_aligned"]
+        ((window,), (aligned,)) = item["windows"], item["aligned"]
         sizes = dataclasses.replace(tiny_sizes(), visual_dim=1, motion_dim=18)
         checkpoint: Any = type("Checkpoint", (), {"model": seeded(sizes, 0)})
         where = item | {"_workspace": str(catalog.workspace.root)}

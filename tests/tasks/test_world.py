@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from flows.world import stage_world
 from storage.rejects import Rejected
+from tasks.manifest import ManifestError
 from tasks.scan import ScanConfig, list_folder
 from tasks.truth import truth_rows
 from tasks.world import Part, WorldError, clip_path, parts_of, prepare, stage_part
@@ -86,7 +88,7 @@ def test_a_world_that_is_there_is_left_alone_and_grows(staged: Path) -> None:
 
 def test_a_part_that_was_stopped_is_made_again(tmp_path: Path) -> None:
     out = tmp_path / "world"
-    prepare(out, WORLD)
+    prepare(out, WORLD, CLIPS)
     part = Part(0, 1)
     assert stage_part(out, WORLD, part).clips == 1
     made = (out / clip_path(0)).read_bytes()
@@ -99,13 +101,33 @@ def test_a_part_that_was_stopped_is_made_again(tmp_path: Path) -> None:
 
 def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "world"
-    prepare(out, WORLD)
-    prepare(out, WORLD)
+    prepare(out, WORLD, CLIPS)
+    prepare(out, WORLD, CLIPS)
     with pytest.raises(WorldError, match="a world with another seed, voices"):
-        prepare(out, replace(WORLD, seed=9, voices=("espeak:en-us",)))
+        prepare(out, replace(WORLD, seed=9, voices=("espeak:en-us",)), CLIPS)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(WorldError, match="holds something that is no staged world"):
-        prepare(tmp_path, WORLD)
+        prepare(tmp_path, WORLD, CLIPS)
+
+
+def test_a_smaller_world_is_refused_and_a_growing_one_has_no_manifest(
+    staged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(WorldError, match=f"holds {CLIPS} clips, more than 1; .*--clips {CLIPS}"):
+        stage_world(staged, WORLD, 1, False, 1, lambda *state: None)
+    out = tmp_path / "world"
+    shutil.copytree(staged, out)
+    config = ScanConfig(folder=str(out))
+    assert len(list_folder(config)) == CLIPS
+
+    def stopped(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.world.as_completed", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        stage_world(out, WORLD, 2 * CLIPS, False, 1, lambda *state: None)
+    with pytest.raises(ManifestError, match="this world is not finished"):
+        list_folder(config)
 
 
 def test_a_listing_takes_split_and_truth_from_the_manifest(staged: Path) -> None:
@@ -151,6 +173,9 @@ def test_truth_becomes_rows_and_unknown_names_are_left_alone() -> None:
         ('{"kind": "both", "snr_db": "loud"}', "truths.snr_db"),
         ('{"kind": "both", "words": [["x", 1]]}', "not enough values"),
         ('{"kind": "both", "events": [{"kind": "step"}]}', "true_events.start_s is missing"),
+        (f'{{"kind": "both", "world_number": {2**70}}}', "too (large|big)|out of"),
+        ('{"kind": "both", "words": [["x", 1, NaN]]}', "NaN is no number"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_truth_that_cannot_be_read_costs_its_source_only(text: str, why: str) -> None:

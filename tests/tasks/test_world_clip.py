@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO48_HZ
+from models.timeline import AUDIO48_HZ, MOTION_FPS
 from tasks.world_actors import ACTORS, collide, rain, shatter, slam, walk
-from tasks.world_clip import FPS, make_clip
+from tasks.world_clip import make_clip
 from tasks.world_content import MATERIALS, RADII_M, Material, is_held_out
 from tasks.world_film import write_clip
 from tasks.world_motion import SPAN_M, TOP_M, Body, Event, Rain, Swing, Walk, Way, bounces
@@ -65,7 +65,10 @@ def test_a_contact_is_heard_at_the_time_at_which_it_happens() -> None:
 
 def test_a_contact_is_seen_at_the_time_at_which_it_happens() -> None:
     path, (first, *_) = drop()
-    times = np.arange(math.ceil(0.22 * FPS), math.floor(first.start_s * FPS) + 1) / FPS
+    times = (
+        np.arange(math.ceil(0.22 * MOTION_FPS), math.floor(first.start_s * MOTION_FPS) + 1)
+        / MOTION_FPS
+    )
     heights = []
     for time_s in times:
         image = np.zeros((128, 128, 3), np.uint8)
