@@ -1,5 +1,6 @@
 """A Prefect server for the whole session, and one built workspace that tests look at."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from tests.flows.command import Built, environment, made_recipe, made_sources, r
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a running Prefect server, for this process and its children."""
+    """The environment of a running Prefect server, for this process and its children.
+
+    The flows of this process send no events, which nothing reads: their socket would stay open, and
+    its pings draw from Python's own generator every 20 s: a draw that is ascribed to whatever test
+    of the process then watches that generator.
+    """
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
+    from websockets.asyncio.client import ClientConnection
+
     from flows.embedded import use_embedded_prefect
     from storage.workspace import Workspace
 
@@ -19,7 +29,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         patch.delenv("PREFECT_HOME", raising=False)
         wait = use_embedded_prefect(Workspace(tmp_path_factory.mktemp("prefect")).make())
         wait()
+        EventsWorker.set_client_override(NullEventsClient)
         yield environment()
+        EventsWorker.set_client_override(None)
+    assert not [one for one in gc.get_objects() if type(one) is ClientConnection]
 
 
 @pytest.fixture(scope="session")

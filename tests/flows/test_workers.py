@@ -1,8 +1,6 @@
 """Shards whose worker dies, shards that raise, and what stays of a flow that they end."""
 
-import gc
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,23 +9,6 @@ from tests.flows.command import opened
 from tests.flows.faltering import STAGE, FalterConfig, falter_shard
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("engine"), pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_socket_of_prefect_stays(engine: dict[str, str]) -> Iterator[None]:
-    """Keeps the flows of this process from sending their events, which nothing here reads.
-
-    The socket would stay open, and its pings draw from Python's own generator every 20 s: a draw
-    that Hypothesis ascribes to whatever strategy runs then, in any later test of the process.
-    """
-    from prefect.events.clients import NullEventsClient
-    from prefect.events.worker import EventsWorker
-    from websockets.asyncio.client import ClientConnection
-
-    EventsWorker.set_client_override(NullEventsClient)
-    yield
-    EventsWorker.set_client_override(None)
-    assert not [one for one in gc.get_objects() if type(one) is ClientConnection]
 
 
 @pytest.fixture(autouse=True)
