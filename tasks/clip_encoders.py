@@ -1,7 +1,7 @@
-"""The encoders of whole clips by name: Synchformer on pictures, AV-HuBERT on mouths.
+"""The encoders of whole clips by name: Synchformer and coarse pixels, AV-HuBERT on mouths.
 
-Both give one row a frame of the 25 Hz grid. Their weights are published under licences of their own
-and are had by path.
+All give one row a frame of the 25 Hz grid. The networks' weights are published under licences of
+their own and are had by path; pixels have none.
 
 Legend: F frames at 25 fps, H height, W width, D channels.
 """
@@ -19,12 +19,13 @@ from tasks.state_dicts import StateFile
 if TYPE_CHECKING:
     import torch
 
-SyncName = Literal["none", "synchformer"]
+SyncName = Literal["none", "pixels", "synchformer"]
 LipsName = Literal["none", "av_hubert", "mouth_track"]
 Device = Literal["cpu", "cuda"]
 GPU_SEGMENTS = 10
 """Segments of 16 frames that go through Synchformer at once on a GPU."""
-NONE, SYNCHFORMER, AV_HUBERT, MOUTH_TRACK = "none", "synchformer", "av_hubert", "mouth_track"
+NONE, AV_HUBERT, MOUTH_TRACK = "none", "av_hubert", "mouth_track"
+PIXELS, SYNCHFORMER = "pixels", "synchformer"
 SYNC_ENCODERS = tuple(name for name in get_args(SyncName) if name != NONE)
 LIP_ENCODERS = tuple(name for name in get_args(LipsName) if name != NONE)
 

@@ -14,7 +14,7 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.clip_encoders import (
-    NONE,
+    PIXELS,
     SYNC_ENCODERS,
     SYNCHFORMER,
     Device,
@@ -48,8 +48,9 @@ class LookConfig:
             had from the hub, or from a folder.
         pretrained: hub name or folder of other weights of clip_vit_b16 or siglip_b16; empty takes
             the published ones.
-        sync: synchformer tells when things happen, from colour frames at 25 fps, which the decode
-            pass then keeps; none leaves that to motion energy.
+        sync: what tells when things happen, at 25 fps: synchformer from colour frames, which the
+            decode pass then keeps; pixels are the coarse picture itself, without any weights; none
+            leaves that to motion energy.
         sync_weights: the file of Synchformer's weights.
         sync_device: where Synchformer runs; a core takes 100 s for a clip of 10 s.
     """
@@ -78,7 +79,7 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
         frames10 = read_frames(out.workspace, item["frames10_ref"], start_s, end_s, VISUAL_FPS)
         frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
         colour25 = None
-        if config.sync != NONE:
+        if config.sync == SYNCHFORMER:
             ref = item["_colour25_ref"]
             colour25 = read_frames(out.workspace, ref, start_s, end_s, MOTION_FPS)
         return feature_rows(item["item_id"], frames10, frames25, config, colour25=colour25)
@@ -96,16 +97,20 @@ def feature_rows(
 ) -> Rows:
     """Rows of `features` with the arrays of `look`; `prefix` goes before the extractors' names.
 
-    `colour25` (F25, H, W, 3) gives features of `config.sync` too.
+    `colour25` (F25, H, W, 3) is what Synchformer looks at.
 
     Raises Rejected("too_short") where one of the grids has no frame.
     """
+    from models.pixels import coarse_pixels
+
     if len(frames10) == 0 or len(frames25) == 0:
         frames = {"frames10": len(frames10), "frames25": len(frames25)}
         raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
     embed = load_encoder(config.extractor, config.pretrained)
     arrays = look(frames10, frames25, embed, config.extractor)
-    if colour25 is not None:
+    if config.sync == PIXELS:
+        arrays[PIXELS] = coarse_pixels(frames25)
+    elif colour25 is not None:
         arrays[config.sync] = load_sync_encoder(config.sync_weights, config.sync_device)(colour25)
     return {
         "features": [
@@ -147,7 +152,7 @@ def look(
 def weights(config: LookConfig) -> dict[str, str]:
     """What identifies the networks."""
     used = encoder_fingerprint(config.extractor, config.pretrained)
-    if config.sync != NONE:
+    if config.sync == SYNCHFORMER:
         used[config.sync] = synchformer_file(config.sync_weights).fingerprint()
     return used
 
@@ -162,7 +167,7 @@ STAGE = Stage(
                d.colour25_ref AS _colour25_ref
         FROM windows w JOIN decodes d ON d.source_id = w.source_id
         WHERE w.has_picture AND d.frames10_ref IS NOT NULL AND d.frames25_ref IS NOT NULL
-          AND ($sync = 'none' OR d.colour25_ref IS NOT NULL)
+          AND ($sync <> 'synchformer' OR d.colour25_ref IS NOT NULL)
     """,
     outputs=(
         Output(

@@ -5,7 +5,7 @@ from typing import Any
 
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.clip_encoders import NONE
+from tasks.clip_encoders import SYNCHFORMER
 from tasks.look import COMPOSED, LATER, LOOKS, LookConfig, feature_rows, weights
 from tasks.mix_picture import PICTURES, composed_frames
 
@@ -25,7 +25,7 @@ def look_mixtures_shard(
             composed_frames(out.workspace, item, fps) for fps in (VISUAL_FPS, MOTION_FPS)
         )
         colour25 = None
-        if config.sync != NONE:
+        if config.sync == SYNCHFORMER:
             colour25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
         return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED, colour25)
 
@@ -38,7 +38,7 @@ STAGE = Stage(
     version=1,
     config=LookMixturesConfig,
     items=f"""
-        SELECT * FROM ({PICTURES}) WHERE $sync = 'none' OR len(_colour25_refs) = 2
+        SELECT * FROM ({PICTURES}) WHERE $sync <> 'synchformer' OR len(_colour25_refs) = 2
     """,
     outputs=(
         Output(

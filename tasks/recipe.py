@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
-from tasks.clip_encoders import NONE
+from tasks.clip_encoders import SYNCHFORMER
 from tasks.licences import check_licences
 from tasks.objects import S3
 from tasks.pipeline import STAGES
@@ -101,7 +101,7 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     lips = recipe.configs["faces"].lips
     recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, lips=lips)
     recipe = recipe.with_config("look_mixtures", **dataclasses.asdict(seen))
-    if seen.sync != NONE:
+    if seen.sync == SYNCHFORMER:
         recipe = recipe.with_config("decode", colour25=True)
     licences = recipe.configs["snapshot"].licences
     for stage in ("fit_codec", "mix"):

@@ -165,7 +165,7 @@ def _finish(
 
 def _durations(data: TrainingData) -> "DurationPredictor | None":
     """What the training speech says of the pace of phonemes."""
-    spoken = [n for n, task in enumerate(data.tasks) if task in SPOKEN_TASKS]
+    spoken = [n for n in data.single if data.tasks[n] in SPOKEN_TASKS]
     return fit_durations((data.store[n]["phonemes"] for n in spoken), data.config.seed)
 
 
@@ -184,6 +184,7 @@ STAGE = Stage(
     outputs=(),
     run=train_shard,
     later=(
+        "tasks",
         "times",
         "dropout",
         "padding",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Phase = Literal["joint", "mixtures", "few_steps"]
+Task = Literal["v2s", "visual_tts", "tts"]
 Preset = Literal["tiny", "small", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
 
 
@@ -18,6 +19,8 @@ class TrainConfig:
         dataset: name of the dataset; empty takes the recipe's own.
         preset: size of the model.
         joint_steps: optimiser steps over sound with video, speech with video and speech only.
+        tasks: kinds of data that the model is trained on, such as v2s alone; empty for all. How
+            many mixtures there are is up to mixture_steps.
         mixture_steps: steps of the fine-tuning that follows, on mixtures and single kinds.
         mixture_share: share of mixtures in a fine-tuning batch.
         batch_size: clips in a step's batch.
@@ -64,6 +67,7 @@ class TrainConfig:
     dataset: str = ""
     preset: Preset = "tiny"
     joint_steps: Annotated[int, Field(ge=1)] = 300
+    tasks: tuple[Task, ...] = ()
     mixture_steps: Annotated[int, Field(ge=0)] = 60
     mixture_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     batch_size: Annotated[int, Field(ge=1)] = 8

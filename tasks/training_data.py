@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from models.timeline import LATENT_HZ, count
 from storage.features import DTYPE
 from tasks.batches import FEATURES, Batch, Sample, chances, collate, crop, crop_start
 from tasks.sample_store import SampleError, SampleStore
-from tasks.train_config import TrainConfig
+from tasks.train_config import Task, TrainConfig
 
 if TYPE_CHECKING:
     from models.sizes import VSSFlowConfig
@@ -74,11 +74,13 @@ class TrainingData:
         self.store = SampleStore(workspace_root, shard_refs, "train", check_hashes=True)
         store = self.store
         self.tasks = [str(task) for task in store.column("task")] if len(store) else []
-        self.single = [n for n, task in enumerate(self.tasks) if task != "mixture"]
+        wanted = config.tasks or get_args(Task)
+        self.single = [n for n, task in enumerate(self.tasks) if task in wanted]
         self.mixed = [n for n, task in enumerate(self.tasks) if task == "mixture"]
         if not self.single:
+            which = f" of train.tasks={', '.join(config.tasks)}" if config.tasks else ""
             raise NoTrainingClip(
-                "the training split holds no clip; lower split.test or add sources"
+                f"the training split holds no clip{which}; lower split.test or add sources"
             )
         channels = store.column("latent_channels").astype(int)
         values = store.column("latents_bytes").astype(int) // np.dtype(DTYPE).itemsize

@@ -8,12 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from models.motion import MOTION_DIM
+from models.pixels import PIXELS_DIM
 from models.timeline import MOTION_FPS, VISUAL_FPS, count
 from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
+from tasks.clip_encoders import PIXELS
 from tasks.encoders import load_encoder
 from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, look
 from tasks.media import FrameWriter
@@ -88,9 +90,10 @@ def frames_blob(workspace: Path, folder: Path, frames: NDArray[np.uint8]) -> str
 
 
 @pytest.mark.weights
-def test_looking_writes_both_features_of_a_clip_through_the_catalog(
+def test_looking_writes_every_feature_of_a_clip_through_the_catalog(
     workspace: Path, tmp_path: Path
 ) -> None:
+    config = LookConfig(sync="pixels")
     with Catalog(Workspace.at(workspace).make()) as catalog:
         run = {"source_id": "s", "run_id": "test", "duration_s": DURATION_S}
         refs = {
@@ -100,14 +103,15 @@ def test_looking_writes_both_features_of_a_clip_through_the_catalog(
         catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
         shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
         catalog.insert("windows", [run | shown | {"start_s": 0.0, "end_s": DURATION_S}])
-        (shard,) = catalog.cut(catalog.plan(STAGE, LookConfig()), tmp_path, "test")
-        result = STAGE.run(shard, ShardTarget(str(workspace), str(tmp_path)), LookConfig())
+        (shard,) = catalog.cut(catalog.plan(STAGE, config), tmp_path, "test")
+        result = STAGE.run(shard, ShardTarget(str(workspace), str(tmp_path)), config)
         catalog.commit(STAGE, result)
-        assert catalog.plan(STAGE, LookConfig()).items == 0
+        assert catalog.plan(STAGE, config).items == 0
         rows = catalog.rows("SELECT * FROM features ORDER BY extractor")
     assert [(row["extractor"], row["shape"]) for row in rows] == [
         (IMAGE_EXTRACTOR, [count(DURATION_S, VISUAL_FPS), 1280]),
         (MOTION_EXTRACTOR, [count(DURATION_S, MOTION_FPS), MOTION_DIM]),
+        (PIXELS, [count(DURATION_S, MOTION_FPS), PIXELS_DIM]),
     ]
     for row in rows:
         array = read_feature(workspace, row["shard_ref"], "c", row["content_hash"])

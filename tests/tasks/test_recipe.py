@@ -163,6 +163,9 @@ def test_sync_and_lips_reach_the_stages_that_make_and_take_them() -> None:
     assert configs["look_mixtures"].sync_weights == configs["look"].sync_weights
     assert configs["faces"].lips_weights == "/nets/lips.pt"
     assert (configs["snapshot"].sync, configs["snapshot"].lips) == ("synchformer", "av_hubert")
+    coarse = parse("{look: {sync: pixels}, faces: {lips: mouth_track}}").configs
+    assert not coarse["decode"].colour25
+    assert (coarse["snapshot"].sync, coarse["snapshot"].lips) == ("pixels", "mouth_track")
 
 
 def test_films_are_followed_by_faces_only_where_lips_are_read() -> None:

@@ -1,5 +1,6 @@
 """What a training reads: batches that follow from the step alone, and no more than they need."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.batches import collate, crop
 from tasks.sample_store import SampleError, SampleStore
 from tasks.snapshot import _packed, _write_samples, read_samples
 from tasks.train_config import TrainConfig
-from tasks.training_data import Ahead, TrainingData, bucket
+from tasks.training_data import Ahead, NoTrainingClip, TrainingData, bucket
 from tests.made_model import CHANNELS, made_dataset, made_sample, tiny_sizes
 
 CONFIG = TrainConfig(joint_steps=4, mixture_steps=4, batch_size=6, crop_s=0.8, threads=1)
@@ -39,6 +40,21 @@ def test_a_planned_batch_is_that_of_all_samples_in_memory(tmp_path: Path) -> Non
             assert torch.equal(one, other)
         part = data.read(plan, sizes, slice(2, 5))
         assert torch.equal(part.latents, expected.latents[2:5])
+
+
+def test_a_model_of_one_task_sees_that_task_alone_until_mixtures_come(tmp_path: Path) -> None:
+    refs = made_dataset(tmp_path)
+    every = TrainingData(tmp_path, refs, CONFIG)
+    assert {"v2s", "mixture"} < set(every.tasks)
+    one = TrainingData(tmp_path, refs, dataclasses.replace(CONFIG, tasks=("v2s",)))
+    assert {task for step in range(4) for task in one.plan(step).tasks} == {"v2s"}
+    assert set(one.plan(5).tasks) == {"v2s", "mixture"}
+
+
+def test_a_task_that_the_data_does_not_hold_is_named(tmp_path: Path) -> None:
+    refs = made_dataset(tmp_path, tasks=("v2s",))
+    with pytest.raises(NoTrainingClip, match=r"no clip of train\.tasks=tts; "):
+        TrainingData(tmp_path, refs, dataclasses.replace(CONFIG, tasks=("tts",)))
 
 
 def test_a_step_reads_its_own_samples_alone(
