@@ -1,6 +1,6 @@
 """One joint model against two of one task each, and mixtures against as many more steps without.
 
-    python -m tests.benchmarks.proving_ground WORKSPACE RECIPE [--seeds 0 1 2] [--arms joint sound …]
+    python -m tests.benchmarks.proving_ground WORKSPACE RECIPE --seeds 0 1 2 --arms joint sound
 
 WORKSPACE is one into which `talkies build RECIPE` has built a staged world. Every arm is trained by
 `talkies train` and measured by `talkies evaluate`, as a user would, so a run that was stopped goes
