@@ -26,6 +26,7 @@ PER_TASK = 5
 SHARED = {
     "preset": "tiny",
     "crop_s": 5.0,
+    "precision": "bfloat16",
     "joint_steps": STEPS,
     "mixture_steps": 0,
     "ema": 0.998,
