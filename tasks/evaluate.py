@@ -13,10 +13,12 @@ from pydantic import Field
 from models.timeline import AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
+from tasks import word_onsets
 from tasks.batches import Sample, collate
 from tasks.checkpoint import Checkpoint, load_checkpoint, require_table
 from tasks.evaluate_generated import generated_rows
 from tasks.held_out import HELD_OUT_COLUMN
+from tasks.lip_envelope import MOUTH_REFS_COLUMN
 from tasks.listen import NETWORKS
 from tasks.media import read_audio
 from tasks.model_card import DATA_COLUMN, write_card
@@ -44,6 +46,7 @@ class EvaluateConfig:
         steps: of a generation, as in `sonify.steps`.
         guidance: how strongly a generation follows its conditions; 1 is no guidance.
         speech_guidance: how strongly it follows words and voice, where that differs.
+        shifted: most items of each split that are generated once more from a delayed picture.
         whisper: the model that hears what was said, named as `transcribe.model` is.
     """
 
@@ -57,6 +60,7 @@ class EvaluateConfig:
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
+    shifted: Annotated[int, Field(ge=0)] = 0
     whisper: str = "base"
 
     def __post_init__(self) -> None:
@@ -166,13 +170,13 @@ def weights(config: EvaluateConfig) -> dict[str, str]:
     if not config.generate:
         return {}
     names = {name: fingerprint(name) for name in (*NETWORKS, "silero_vad")}
-    return names | {"whisper": whisper_fingerprint(config.whisper)}
+    return names | word_onsets.weights() | {"whisper": whisper_fingerprint(config.whisper)}
 
 
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
-    version=3,
+    version=4,
     config=EvaluateConfig,
     items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
@@ -184,7 +188,8 @@ STAGE = Stage(
                 FROM dataset_items i JOIN windows w ON w.clip_id = i.item_id
                 JOIN decodes de USING (source_id)
                 WHERE i.dataset_id = d.dataset_id AND i.split <> 'train') AS _held_out,
-               CASE WHEN $generate > 0 THEN {HELD_OUT_COLUMN} END AS truths
+               CASE WHEN $generate > 0 THEN {HELD_OUT_COLUMN} END AS truths,
+               CASE WHEN $generate > 0 THEN {MOUTH_REFS_COLUMN} END AS _mouths
         FROM checkpoints ck JOIN datasets d USING (dataset_id)
         WHERE d.name = $dataset AND $checkpoint IN ('', ck.checkpoint_id)
     """,
@@ -192,7 +197,7 @@ STAGE = Stage(
     run=evaluate_shard,
     weights=weights,
     selects=("dataset", "checkpoint"),
-    later=("generate", "solver", "steps", "guidance", "speech_guidance", "whisper"),
+    later=("generate", "solver", "steps", "guidance", "speech_guidance", "shifted", "whisper"),
     later_columns=("truths",),
     keeps_history=True,
     shard_s=1e-6,

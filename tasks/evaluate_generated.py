@@ -18,10 +18,14 @@ from tasks.checkpoint import Checkpoint
 from tasks.generated_scores import Draws, Scored, item_record, score_rows
 from tasks.hear import Heard, hear, noise_as_loud
 from tasks.held_out import Facts, chosen, facts_of, true_sound
+from tasks.lip_envelope import mouth_of, with_mouth_refs
 from tasks.sampling import generated_latents, noise_seed
 from tasks.scores import CEILING, CONTROL, SCORE, TRUTH, Row
+from tasks.shifted import delayed_sample, shifts_s, to_shift
 from tasks.snapshot import read_samples
 from tasks.soundtrack import under_peak
+from tasks.timing import timed_item
+from tasks.word_onsets import true_word_starts
 
 if TYPE_CHECKING:
     from tasks.evaluate import EvaluateConfig
@@ -34,11 +38,15 @@ def generated_rows(
 ) -> tuple[list[Row], list[str]]:
     """Rows of `evaluations` of what is generated, and why what is missing is missing."""
     rows = chosen(item.get("truths") or [], config.generate)
+    rows = with_mouth_refs(rows, item.get("_mouths"))
     samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
+    late = to_shift(rows, samples, config.shifted)
     scored = []
     for number, row in enumerate(rows):
         out.report(number, len(rows), "generate and hear")
-        scored.append(scored_item(out.workspace, row, samples[row["item_id"]], checkpoint, config))
+        item_id = row["item_id"]
+        given = out.workspace, row, samples[item_id], checkpoint, config
+        scored.append(scored_item(*given, is_shifted=item_id in late))
     lines = [json.dumps(item_record(one), ensure_ascii=False) + "\n" for one in scored]
     Workspace.at(out.workspace).write(f"{item['ref']}/{ITEMS}", "".join(lines).encode())
     whisper = config.whisper.rstrip("/").rpartition("/")[2]
@@ -59,23 +67,32 @@ def scored_item(
     sample: Sample,
     checkpoint: Checkpoint,
     config: "EvaluateConfig",
+    *,
+    is_shifted: bool = False,
 ) -> Scored:
     """An item with what is heard in its generation, its truth, the codec's truth, and noise.
 
-    A generation is held under the peak that a soundtrack is held under.
+    With `is_shifted` it is generated once more, from a delayed picture. A generation is held under
+    the peak that a soundtrack is held under.
     """
     facts = facts_of(row)
     true = true_sound(workspace_root, row)
     samples = count(row["duration_s"], AUDIO_HZ)
     sounds = {
-        SCORE: under_peak(generated_sound(checkpoint, sample, config)[None])[0],
-        TRUTH: true,
-        CEILING: codec_sound(checkpoint, sample),
+        SCORE: generated_sound(checkpoint, sample, config)[:samples],
+        TRUTH: true[:samples],
+        CEILING: codec_sound(checkpoint, sample)[:samples],
     }
-    heard = {role: _hear(sound[:samples], facts, config) for role, sound in sounds.items()}
+    heard = {role: _hear(sound, facts, config) for role, sound in sounds.items()}
     noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
     heard[CONTROL] = hear(noise, opinion=facts.is_told)
-    return Scored(facts, heard)
+    shifts = {}
+    if is_shifted:
+        later = generated_sound(checkpoint, delayed_sample(sample), config)[:samples]
+        shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
+    mouth = mouth_of(workspace_root, row)
+    starts = true_word_starts(row, facts.words)
+    return Scored(facts, heard, timed_item(facts, starts, mouth, sounds, shifts))
 
 
 def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
@@ -88,7 +105,7 @@ def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
 
 
 def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateConfig") -> np.ndarray:
-    """What a checkpoint makes of a sample's conditions: (T,) at the codec's rate.
+    """What a checkpoint makes of a sample's conditions: (T,) at the codec's rate, under the peak.
 
     The noise follows from the item and the seed, whatever else is generated.
     """
@@ -99,7 +116,7 @@ def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateCon
     seed = noise_seed(config.seed, sample["item_id"])
     with torch.inference_mode():
         latents = generated_latents(checkpoint, batch.conditions, config.sampling, seed, "evaluate")
-        return checkpoint.codec.decode(latents)[0].numpy()
+        return under_peak(checkpoint.codec.decode(latents).numpy())[0]
 
 
 def codec_sound(checkpoint: Checkpoint, sample: Sample) -> np.ndarray:

@@ -24,16 +24,20 @@ from tasks.onsets import Agreement, agreement, onset_scores
 from tasks.scores import (
     CEILING,
     CONTROL,
+    MADE,
     SCORE,
     TRUTH,
     Row,
     Score,
     drawn_score,
+    held_against,
     mean_score,
     rank_correlation,
     ratio_score,
     row_of,
 )
+from tasks.timing import TimedItem, timing_record
+from tasks.timing_scores import ABSENT, timing_found
 from tasks.word_errors import word_errors
 
 FEWEST_CLIPS = 20
@@ -43,7 +47,6 @@ PATCHES_PER_NUMBER = 2
 FRECHET_DRAWS = 100
 """Draws of its interval: each costs two matrix roots."""
 ALL = "all"
-MADE = (SCORE, TRUTH, CEILING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,8 @@ class Scored:
 
     facts: Facts
     heard: Mapping[str, Heard]
+    timed: TimedItem | None = None
+    """When it is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +98,17 @@ def _found(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
     yield from _loudness(group, draws)
     yield from _opinions(group, draws)
     yield from _distances(group, draws)
+    timed = [item.timed for item in group if item.timed]
+    yield from timing_found(timed, draws.bootstraps, draws.seed)
 
 
 def _by_role(
     group: Sequence[Scored], differ: Callable[[Facts, Facts], bool]
 ) -> Iterator[tuple[str, Pairs]]:
     """The truth of each item with a sound that is held against it, by role."""
-    for role in MADE:
-        yield role, [(item.facts, item.heard[role]) for item in group]
-    others = partners([item.facts for item in group], differ)
-    control = [
-        (item.facts, group[other].heard[SCORE])
-        for item, other in zip(group, others, strict=True)
-        if other is not None
-    ]
-    if control:
-        yield CONTROL, control
-
-
-def partners(facts: Sequence[Facts], differ: Callable[[Facts, Facts], bool]) -> list[int | None]:
-    """For each item the next one, in a ring, whose truth is another; None where there is none."""
-    found: list[int | None] = []
-    for place, own in enumerate(facts):
-        ring = [(place + step) % len(facts) for step in range(1, len(facts))]
-        found.append(next((other for other in ring if differ(own, facts[other])), None))
-    return found
+    against = held_against(group, lambda item: item.heard, lambda a, b: differ(a.facts, b.facts))
+    for role, pairs in against:
+        yield role, [(item.facts, heard) for item, heard in pairs]
 
 
 def _onsets(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
@@ -270,6 +261,7 @@ def why_absent(of_split: Sequence[Scored], split: str, there: Collection[str]) -
     if "onset_f1" in there:
         reasons |= {"onset_precision": "no onset was found in what was generated",
                     "onset_lag": "no onset was found where there is one"}  # fmt: skip
+    reasons |= ABSENT
     return [
         f"{name} ({split}): {why}"
         for name, why in reasons.items()
@@ -301,4 +293,6 @@ def item_record(item: Scored) -> Row:
             record[role]["onset_pairs"] = onset_agreement(facts, heard).pairs
         if facts.words:
             record[role]["word_errors"] = word_errors(facts.words, heard.words or ())
+    if item.timed:
+        record["timing"] = timing_record(item.timed)
     return record

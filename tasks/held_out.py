@@ -12,6 +12,7 @@ import numpy as np
 
 from models.timeline import AUDIO_HZ
 from tasks.encode import mixture_audio
+from tasks.lip_envelope import MOUTH_COLUMN
 from tasks.media import read_audio
 from tasks.mix_conditions import PICTURE
 from tasks.onsets import merged
@@ -34,6 +35,7 @@ HELD_OUT_COLUMN = f"""(
             m.mix_id, m.duration_s, m.mix_ref, m.recipe, m.output_sha256, m.rendered_by) END,
         picture := CASE WHEN m.mix_id IS NOT NULL THEN {PICTURE} END,
         duration_s := i.duration_s,
+        voice_clip_id := vw.clip_id, mouth := {MOUTH_COLUMN},
         text := tr.text, voice_start_s := vw.start_s, voice_end_s := vw.end_s,
         words := (SELECT list(struct_pack(word, start_s, end_s) ORDER BY position)
                   FROM true_words tw WHERE tw.source_id = vw.source_id),

@@ -6,15 +6,18 @@ items; a mean is one with 1 below. Intervals come from drawing items anew (Efron
 Legend: C items.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Row = dict[str, Any]
+Item = TypeVar("Item")
+Heard = TypeVar("Heard")
 SCORE, TRUTH, CEILING, CONTROL = "score", "truth", "ceiling", "control"
+MADE = (SCORE, TRUTH, CEILING)
 BESIDE = (TRUTH, CEILING, CONTROL)
 """Roles of the rows that stand beside a score of the same metric, task and split."""
 
@@ -78,6 +81,35 @@ def row_of(place: tuple[str, str, str, str], score: Score, items: int, unit: str
     names = ("metric", "role", "task", "split")
     interval = {"value": score.value, "low": score.low, "high": score.high}
     return dict(zip(names, place, strict=True)) | interval | {"items": items, "unit": unit}
+
+
+def partners(facts: Sequence[Item], differ: Callable[[Item, Item], bool]) -> list[int | None]:
+    """For each item the next one, in a ring, whose truth is another; None where there is none."""
+    found: list[int | None] = []
+    for place, own in enumerate(facts):
+        ring = [(place + step) % len(facts) for step in range(1, len(facts))]
+        found.append(next((other for other in ring if differ(own, facts[other])), None))
+    return found
+
+
+def held_against(
+    items: Sequence[Item],
+    heard: Callable[[Item], Mapping[str, Heard]],
+    differ: Callable[[Item, Item], bool],
+) -> Iterator[tuple[str, list[tuple[Item, Heard]]]]:
+    """Each item with what is heard in a sound that is held against it, by the sound's role.
+
+    The control of an item is the score's sound of the next one that differs from it.
+    """
+    for role in MADE:
+        yield role, [(item, heard(item)[role]) for item in items]
+    control = [
+        (item, heard(items[other])[SCORE])
+        for item, other in zip(items, partners(items, differ), strict=True)
+        if other is not None
+    ]
+    if control:
+        yield CONTROL, control
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

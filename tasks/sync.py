@@ -96,12 +96,9 @@ def find_speaker(
         spoken |= (times >= span["start_s"]) & (times < span["end_s"])
     rows = []
     for track in range(mouths.shape[1]):
-        frames = np.flatnonzero(mouths[:, track, SEEN])
-        if not len(frames):
+        if not mouths[:, track, SEEN].any():
             continue
-        opening = np.interp(times, frames / MOTION_FPS, mouths[frames, track, OPENING])
-        seen = (times >= frames[0] / MOTION_FPS) & (times < (frames[-1] + 1) / MOTION_FPS)
-        curve = detrended(opening)
+        curve, seen = mouth_curve(mouths[:, track], times)
         found = align(curve[seen], envelope[seen], config.max_offset_s)
         both = seen & spoken
         activity = float(np.std(curve[both])) if both.any() else 0.0
@@ -115,6 +112,21 @@ def find_speaker(
             }
         )
     return rows
+
+
+def mouth_curve(
+    mouth: NDArray[np.float32], times_s: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How the opening of a mouth changes (N,) at some times, and from when to when it is seen.
+
+    Args:
+        mouth: (F, 2) opening, and 1 where it is seen, which is somewhere.
+        times_s: (N,) of a curve's points.
+    """
+    frames = np.flatnonzero(mouth[:, SEEN])
+    opening = np.interp(times_s, frames / MOTION_FPS, mouth[frames, OPENING])
+    seen = (times_s >= frames[0] / MOTION_FPS) & (times_s < (frames[-1] + 1) / MOTION_FPS)
+    return detrended(opening), seen
 
 
 def sync(
