@@ -64,9 +64,10 @@ def mouth_of(workspace_root: str, row: Row) -> Mouth | None:
     mouths = read_feature(workspace_root, ref, clip_id, told["content_hash"])
     mouth = np.asarray(mouths[:, told["track"]], np.float32)
     if row["mixture"] is not None:
-        parts = [part for part in row["picture"] or [] if part["clip_id"] == clip_id]
-        laid = combined(parts[:1], [mouth], "insert", row["duration_s"], MOTION_FPS)
-        if not parts or laid is None:
+        parts = [part for part in row["picture"] or [] if part["clip_id"] == clip_id][:1]
+        arrays = [mouth for _ in parts]
+        laid = combined(parts, arrays, "insert", row["duration_s"], MOTION_FPS)
+        if laid is None:
             return None
         mouth = laid
     return mouth if mouth[:, SEEN].sum() >= MIN_CURVE_S * MOTION_FPS else None

@@ -1,7 +1,7 @@
 """When the words of a text begin: as is known of a staged voice, and as an aligner hears it.
 
-PocketSphinx aligns the true text with the sound, as the stage `phonemize` does. It always puts
-every word somewhere, so words that are not in the sound lie far from their true times.
+PocketSphinx aligns the true text with the sound, as the stage `phonemize` does, whose limits do not
+hold here: words that are not in the sound are put somewhere, far from their true times.
 """
 
 import functools
@@ -65,19 +65,20 @@ def heard_word_starts(audio16: NDArray[np.float32], words: Sequence[str]) -> Sta
     heard = force_align(audio16, [choices for _, choices in told]) if told else None
     starts: list[float | None] = [None] * len(words)
     for (place, _), phones in zip(told, heard or [], strict=False):
-        if starts[place] is None and phones:
+        # A phone that lies outside the sound has no length in it.
+        if starts[place] is None and phones and phones[0].end_s > phones[0].start_s:
             starts[place] = phones[0].start_s
     return tuple(starts)
 
 
-def word_start_errors(true: Starts, heard: Starts) -> NDArray[np.float64]:
+def word_start_errors(true: Starts, heard: Starts, lost_s: float) -> NDArray[np.float64]:
     """How far words are heard from where they begin, in s: (K,), one for each word of known time.
 
-    A word that is not found is infinitely far. What one side has more words is left out.
+    A word that is not found is `lost_s` away. What one side has more words is left out.
     """
     return np.array(
         [
-            np.inf if found is None else abs(found - start)
+            lost_s if found is None else abs(found - start)
             for start, found in zip(true, heard, strict=False)
             if start is not None
         ],

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.generated_scores import Draws, Scored, item_record, partners, score_rows
+from tasks.generated_scores import Draws, Scored, item_record, score_rows
 from tasks.hear import Heard
 from tasks.held_out import Facts, Strike
+from tasks.scores import partners
 
 DRAWS = Draws(bootstraps=100, seed=0, whisper="base")
 CLASSES, PATCHES = 6, 4
