@@ -15,9 +15,10 @@ from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.ids import hash_of
 from storage.stage import ShardTarget
-from tasks import evaluate_generated
+from tasks import evaluate_generated, timing
 from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss
+from tasks.evaluate_generated import generated_sound
 from tasks.hear import Heard
 from tasks.snapshot import read_samples
 from tests.made_model import made_checkpoint, made_dataset
@@ -108,15 +109,28 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
         return Heard((0.5,), words, False, lufs, 3.0 if opinion else None, (), np.zeros((2, 3)))
 
     monkeypatch.setattr(evaluate_generated, "hear", fake)
+    monkeypatch.setattr(timing, "heard_word_starts", lambda _, words: (0.1,) * len(words))
+    # Items of this length are too short to have their picture delayed.
+    monkeypatch.setattr(evaluate_generated, "to_shift", lambda *_: {"v2s-200"})
+    seen: list[tuple[str, float]] = []
+
+    def generate(*given: Any) -> np.ndarray:
+        motion = given[1]["motion"]
+        seen.append((given[1]["item_id"], 0.0 if motion is None else float(motion[10, 0])))
+        return generated_sound(*given)
+
+    monkeypatch.setattr(evaluate_generated, "generated_sound", generate)
     out, item = evaluated
     sound = item["_held_out"][0] | {"duration_s": 0.8, "end_s": 0.8, "mixture": None}
     truth = sound | {
-        "item_id": "tts-200", "text": "Red dogs!", "words": None, "events": None,
-        "sound_start_s": None, "true_kind": None,
+        "item_id": "tts-200", "text": None, "events": None, "sound_start_s": None,
+        "true_kind": None, "voice_start_s": 0.0, "voice_end_s": 0.8, "voice_clip_id": "tts-200",
+        "mouth": None, "words": [{"word": "Red", "start_s": 0.1, "end_s": 0.3},
+                                 {"word": "dogs!", "start_s": 0.3, "end_s": 0.7}],
     }  # fmt: skip
     hit = {"kind": "impact", "start_s": 0.5, "end_s": 0.5, "heard": True, "pitch_hz": None}
     knock = truth | {
-        "item_id": "v2s-200", "task": "v2s", "text": None, "events": [hit],
+        "item_id": "v2s-200", "task": "v2s", "words": None, "events": [hit],
         "sound_start_s": 0.0, "sound_end_s": 0.8, "true_kind": "sound",
     }  # fmt: skip
     config = EvaluateConfig(times=1, bootstraps=100, generate=1, steps=2, whisper="/models/tiny/")
@@ -127,6 +141,12 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
     assert table["onset_f1", "score"]["value"] == 1.0
     assert table["loudness_error", "score"]["items"] == 2
     assert table["flow_matching_loss", "score"]["items"] == 8
+    assert table["word_onset_error", "score"]["value"] == pytest.approx(0.1)
+    assert table["onset_shift", "score"]["items"] == 1
+    (sample,) = (s for s in read_samples(out.workspace, item["shard_refs"], "test")
+                 if s["item_id"] == "v2s-200")  # fmt: skip
+    motion = [float(sample["motion"][frame, 0]) for frame in (10, 0)]
+    assert seen == [("tts-200", 0.0), *[("v2s-200", value) for value in motion]]
     # Generation, truth and codec of the spoken item are asked for words, the noise is not; all of
     # an item's sounds are as long as the item.
     assert [len(one[0]) > 0 for one in asked] == [True, True, True, False] + [False] * 4
@@ -144,8 +164,9 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
 
 def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
     plain = STAGE.fingerprint(EvaluateConfig())
-    assert plain == hash_of("evaluate", 3, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
-    assert STAGE.fingerprint(EvaluateConfig(generate=8)) != plain
+    assert plain == hash_of("evaluate", 4, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
+    heard = STAGE.fingerprint(EvaluateConfig(generate=8))
+    assert plain != heard != STAGE.fingerprint(EvaluateConfig(generate=8, shifted=4))
 
 
 def test_one_checkpoint_is_measured_where_one_is_named_and_all_of_a_dataset_otherwise(

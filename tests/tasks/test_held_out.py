@@ -150,6 +150,20 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
             )
         ],
         "truths": [row("truths", source_id="of-hit", kind="sound")],
+        "features": [
+            row(
+                "features",
+                clip_id=name,
+                extractor="mouth",
+                shard_ref=f"shards/{name}",
+                content_hash=f"{name}'s",
+            )
+            for name in ("hit", "talk")
+        ],
+        "syncs": [
+            row("syncs", clip_id="hit", method="onset"),
+            row("syncs", clip_id="talk", method="mouth", track=2),
+        ],
         "true_events": [
             row(
                 "true_events",
@@ -184,3 +198,10 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
     assert hit == Facts("hit", "v2s", "test", (), (1.5,), strike, True)
     assert mix == Facts("mix", "mixture", "test", ("red", "dogs", "sing"), (1.5,), strike, True)
     assert item["truths"][0]["audio_ref"] == "blobs/hit.flac"
+    # The mouth of who speaks is known, with no change where it only lies elsewhere.
+    assert [one["voice_clip_id"] for one in item["truths"]] == ["hit", "talk"]
+    mouths = [one["mouth"] for one in item["truths"]]
+    assert mouths == [None, {"track": 2, "content_hash": "talk's"}]
+    assert item["_mouths"] == [
+        {"clip_id": name, "shard_ref": f"shards/{name}"} for name in ("hit", "talk")
+    ]
