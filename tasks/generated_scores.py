@@ -27,8 +27,8 @@ from tasks.scores import (
     MADE,
     SCORE,
     TRUTH,
+    Found,
     Row,
-    Score,
     drawn_score,
     held_against,
     mean_score,
@@ -68,8 +68,6 @@ class Draws:
     whisper: str
 
 
-Found = tuple[str, str, str, Score, int]
-"""Metric, unit, role, score, and of how many items."""
 Pairs = list[tuple[Facts, Heard]]
 
 

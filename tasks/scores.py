@@ -35,6 +35,10 @@ class Score:
     high: float
 
 
+Found = tuple[str, str, str, Score, int]
+"""Metric, unit, role, score, and of how many items."""
+
+
 def ratio_score(
     over: Sequence[float], under: Sequence[float], draws: int = 1000, seed: int = 0
 ) -> Score:

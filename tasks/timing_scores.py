@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from models.sync import CURVE_HZ
 from tasks.lip_envelope import lips_agreement
-from tasks.scores import Score, drawn_score, held_against, mean_score
+from tasks.scores import Found, Score, drawn_score, held_against, mean_score
 from tasks.timing import TimedItem
 from tasks.word_onsets import word_start_errors
 
-Found = tuple[str, str, str, Score, int]
-"""Metric, unit, role, score, and of how many items."""
 ABSENT = {
     "word_onset_error": "no item has a text whose words have true times (table true_words)",
     "lips_envelope_correlation": "of no item with a text it is known whose mouth speaks (syncs of "
