@@ -31,18 +31,22 @@ Row = Mapping[str, Any]
 Mouth = NDArray[np.float32]
 """(F, 2): how far a mouth is open, and 1 where it is seen."""
 
-MOUTH_COLUMN = """(
+MOUTH_COLUMN = f"""(
     SELECT struct_pack(track := ss.track, content_hash := mo.content_hash)
-    FROM syncs ss JOIN features mo ON mo.clip_id = ss.clip_id AND mo.extractor = 'mouth'
+    FROM syncs ss JOIN features mo ON mo.clip_id = ss.clip_id AND mo.extractor = '{MOUTH_EXTRACTOR}'
     WHERE ss.clip_id = vw.clip_id AND ss.method = 'mouth' AND ss.track IS NOT NULL
 )"""
 """SQL for the mouth of who speaks in a window `vw`: its track, and the hash of all mouths."""
 
 MOUTH_REFS_COLUMN = f"""(
-    SELECT list(struct_pack(clip_id, shard_ref) ORDER BY clip_id)
-    FROM features WHERE extractor = '{MOUTH_EXTRACTOR}'
+    SELECT list(struct_pack(mo.clip_id, mo.shard_ref) ORDER BY mo.clip_id)
+    FROM dataset_items i
+    LEFT JOIN mixtures m ON m.mix_id = i.item_id
+    JOIN features mo ON mo.clip_id = coalesce(m.speech_clip_id, i.item_id)
+    WHERE i.dataset_id = d.dataset_id AND i.split <> 'train'
+      AND mo.extractor = '{MOUTH_EXTRACTOR}'
 )"""
-"""SQL for where the mouths of all clips lie, which may change without them."""
+"""SQL for where the mouths of the held-out items of a dataset `d` lie, which may change alone."""
 
 
 def with_mouth_refs(
