@@ -25,6 +25,7 @@ from tasks.weights import MissingWeight, locate_whisper
 
 if TYPE_CHECKING:
     from ctranslate2 import StorageView
+    from ctranslate2.models import WhisperGenerationResult
     from faster_whisper import WhisperModel
     from faster_whisper.tokenizer import Tokenizer
 
@@ -41,6 +42,9 @@ MAX_TOKENS = 448
 MAX_TOKENS_PER_S = 16
 """Nobody speaks twice as fast; it bounds what an endless repetition costs."""
 SPARE_TOKENS = 24
+TIMESTAMP_S = 0.02
+OVERRUN_S = 1.0
+"""How far behind the end of a stretch a timestamp may lie: whole seconds are what it rounds to."""
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
@@ -231,17 +235,23 @@ def _recognise_piece(
 
     multilingual = model.model.is_multilingual
     tokenizer = Tokenizer(model.hf_tokenizer, multilingual, task="transcribe", language=language)
-    prompt = list(tokenizer.sot_sequence)
     room = SPARE_TOKENS + int(MAX_TOKENS_PER_S * duration_s)
-    result = model.model.generate(
-        whole,
-        [prompt],
-        beam_size=beam_size,
-        max_length=min(MAX_TOKENS, len(prompt) + room),
-        return_scores=True,
-        return_no_speech_prob=True,
-        suppress_tokens=list(get_suppressed_tokens(tokenizer, (-1,)) or ()),
-    )[0]
+
+    def decoded(prompt: list[int]) -> "WhisperGenerationResult":
+        return model.model.generate(
+            whole,
+            [prompt],
+            beam_size=beam_size,
+            max_length=min(MAX_TOKENS, len(prompt) + room),
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=list(get_suppressed_tokens(tokenizer, (-1,)) or ()),
+        )[0]
+
+    prompt = list(tokenizer.sot_sequence)
+    result = decoded(prompt)
+    if _goes_on(result.sequences_ids[0], tokenizer.timestamp_begin, duration_s, room):
+        result = decoded([*prompt, tokenizer.no_timestamps])
     found = result.sequences_ids[0]
     text = tokenizer.decode(found)
     return _Piece(
@@ -251,6 +261,17 @@ def _recognise_piece(
         no_speech_score=float(result.no_speech_prob),
         compression_ratio=get_compression_ratio(text) if text.strip() else 0.0,
     )
+
+
+def _goes_on(tokens: list[int], first_timestamp: int, duration_s: float, room: int) -> bool:
+    """Whether the decoder went on behind the end of a stretch, by its own timestamps.
+
+    What it says there is what it said before, again. Without timestamps it stops, but hears a
+    little less well what it hears well. A single segment may end where it likes.
+    """
+    times_s = [(t - first_timestamp) * TIMESTAMP_S for t in tokens if t >= first_timestamp]
+    overruns = len(times_s) > 2 and times_s[-1] > duration_s + OVERRUN_S
+    return overruns or len(tokens) >= room
 
 
 def _words(

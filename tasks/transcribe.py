@@ -178,7 +178,7 @@ def weights(config: TranscribeConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="transcribe",
-    version=2,
+    version=3,
     config=TranscribeConfig,
     # Only the cues that touch a clip are hashed: a changed line costs the clips that it lies in.
     items="""

@@ -19,6 +19,7 @@ from storage.workspace import Workspace
 from tasks import clips, decode, listen, probe, transcribe
 from tasks.align_words import Word
 from tasks.recognise import Heard, Recogniser, load_whisper, recognise
+from tasks.recognise import _goes_on as goes_on_behind
 from tasks.shipped import Shipped, placed_text
 from tasks.transcribe import FLAGS, TranscribeConfig, flags_of, shipped_in, transcript_of
 from tasks.voice import VoiceConfig, speech_spans
@@ -377,3 +378,27 @@ def test_the_multilingual_model_names_the_language_itself(demo_corpus: Path) -> 
     heard = recognise(load_whisper("base", "cpu", "int8"), audio, [])
     assert (heard.language, heard.language_score > 0.8) == ("en", True)
     assert word_errors(words_for_wer(REFERENCES["0930"]), words_for_wer(heard.text)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("times_s", "goes_on"),
+    [
+        ([0, 3, 3, 5.0], True),
+        ([0, 3, 3, 4.0], False),
+        ([0, 7.0], False),
+        ([0, 2, 2, 3.5], False),
+        ([], False),
+    ],
+    ids=["said again", "rounded up", "one sentence", "two sentences", "nothing"],
+)
+def test_a_second_segment_that_ends_behind_the_stretch_is_no_speech_of_it(
+    times_s: list[float], goes_on: bool
+) -> None:
+    first, word = 50_000, 11
+    tokens = [token for time_s in times_s for token in (first + round(time_s / 0.02), word)]
+    assert goes_on_behind(tokens, first, duration_s=3.4, room=100) is goes_on
+
+
+def test_a_text_that_fills_all_its_room_goes_on() -> None:
+    assert goes_on_behind([11] * 40, 50_000, duration_s=3.4, room=40)
+    assert not goes_on_behind([11] * 39, 50_000, duration_s=3.4, room=40)
