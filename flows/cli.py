@@ -17,6 +17,7 @@ from flows.cli_codec import train_codec
 from flows.cli_export import export
 from flows.cli_lineage import lineage_commands
 from flows.cli_mixtures import mixtures
+from flows.cli_model import model
 from flows.cli_world import stage_world
 from flows.console import CatalogOption, JsonOption, WorkersOption, WorkspaceOption
 
@@ -36,6 +37,7 @@ USAGE_ERRORS = frozenset(
         "NothingRejected",
         "NoVoice",
         "WorldError",
+        "PackageError",
     ]
 )
 
@@ -53,6 +55,7 @@ catalog.add_typer(care)
 catalog.command(epilog="Example: talkies catalog export /data/plain")(export)
 app.add_typer(catalog, name="catalog")
 app.add_typer(mixtures, name="mixtures")
+app.add_typer(model, name="model")
 app.command("stage-world", epilog="Example: talkies stage-world world --clips 25000")(stage_world)
 
 
@@ -204,7 +207,10 @@ def sonify(
     sources: Annotated[list[Path], typer.Argument(help="Silent films.")],
     out: Annotated[Path, typer.Option(help="Folder for the films with sound.")],
     model: Annotated[
-        str | None, typer.Option(help="Checkpoint id; the newest if left out.")
+        str | None,
+        typer.Option(
+            help="Checkpoint id; the newest if left out. `shipped`: what comes with talkies."
+        ),
     ] = None,
     script: Annotated[Path | None, typer.Option(help="Words to speak: srt, vtt or txt.")] = None,
     takes: Annotated[int, typer.Option(help="Soundtracks for each film.", min=1, max=16)] = 1,

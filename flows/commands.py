@@ -14,13 +14,16 @@ from flows.progress import Progress
 from flows.session import Job, unfinished
 from storage import queries
 from storage.catalog import Catalog, Pending
+from storage.lake import is_there
 from storage.stage import Stage
 from storage.workspace import Workspace
 from tasks import torchrun
 from tasks.codecs import LEARNED
+from tasks.film_recipe import film_recipe
 from tasks.listing import holds_sources
 from tasks.pipeline import ALL, BUILD, CODEC, EVALUATE, TRAIN, film_stages
 from tasks.recipe import Recipe, RecipeError, check_source
+from tasks.shipped_model import SHIPPED, shipped_model
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 T = TypeVar("T")
@@ -227,14 +230,13 @@ def run_sonify(
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if missing := [str(path) for path in sources if not path.is_file()]:
         raise console.fail(f"no such file: {', '.join(missing)}", console.USAGE)
-    checkpoint = _asked(workspace, queries.checkpoint_id, model or "")
+    checkpoint = _model_for(workspace, model or "", as_json)
     text = read_script(script) if script else ""
     files = [uri_of(path.resolve()) for path in sources]
     targets = tuple({"file": file, "script": text} for file in files)
-    name = _asked(workspace, queries.dataset_of, checkpoint)
     job = Job(
         str(workspace.root),
-        stored=_asked(workspace, queries.stored_recipe, name),
+        stored=film_recipe(*_asked(workspace, queries.film_recipes, checkpoint)),
         workers=console.workers_of(workers),
         quiet=as_json,
         changes=(
@@ -253,6 +255,31 @@ def run_sonify(
     console.say_rows(made, title="soundtracks (AI-generated)", as_json=as_json)
     if len({row["source"] for row in made}) < len(set(files)):
         raise console.fail("some films got no soundtrack; see `talkies catalog rejects`")
+
+
+def _model_for(workspace: Workspace, asked: str, as_json: bool) -> str:
+    """The id of the model that was asked for; the shipped one where nothing else is there."""
+    from tasks.model_package import PackageError, import_model
+
+    if asked != SHIPPED and (asked or _has_models(workspace)):
+        return _asked(workspace, queries.checkpoint_id, asked)
+    if (folder := shipped_model()) is None:
+        if asked:
+            raise PackageError(
+                f"--model {SHIPPED}: no model comes with this talkies; train one, or "
+                "`talkies model import` one"
+            )
+        return _asked(workspace, queries.checkpoint_id, asked)
+
+    def tell(package: object) -> None:
+        if not as_json:
+            console.say_lines([f"The model that comes with talkies: {package}."])
+
+    return import_model(workspace, folder, tell)[0]
+
+
+def _has_models(workspace: Workspace) -> bool:
+    return is_there(workspace) and _asked(workspace, queries.has_checkpoints)
 
 
 def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: bool = False) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,10 +16,10 @@ from storage.catalog import Catalog, Pending
 from storage.evict import evict
 from storage.lake import is_there
 from storage.queries import dataset_ids, pending_ids
-from storage.runs import Run, begin_run, end_killed_runs, end_run
+from storage.runs import Run, begin_run, command_line, end_killed_runs, end_run
 from storage.settings import Settings
 from storage.stage import Stage
-from storage.workspace import Workspace, redacted
+from storage.workspace import Workspace
 from tasks.recipe import Recipe, load_recipe, parse_recipe, with_folder
 from tasks.scan import STAGE as SCAN
 from tasks.scan import list_folder
@@ -107,7 +106,7 @@ def open_session(job: Job) -> Iterator[Session]:
     recipe, workspace = job.load(), Workspace.at(job.workspace)
     with Catalog(workspace.make()) as catalog, catalog.gate.building():
         _sweep(workspace, catalog)
-        run = begin_run(catalog, redacted(" ".join(["talkies", *sys.argv[1:]])), recipe.as_json())
+        run = begin_run(catalog, command_line(), recipe.as_json())
         pool, status = Workers(job.workers), "failed"
         session = Session(workspace, recipe, catalog, pool, run, Progress(job.quiet))
         token = CURRENT.set(session)

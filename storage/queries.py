@@ -3,6 +3,7 @@
 from typing import Any
 
 from storage.catalog import Catalog
+from storage.imported import IMPORTED
 from storage.schema import TABLES, VIEWS
 
 Rows = list[dict[str, Any]]
@@ -61,9 +62,57 @@ def stored_recipe(catalog: Catalog, name: str) -> str:
     )
     if found is not None:
         return str(found)
-    known = catalog.rows("SELECT DISTINCT name FROM datasets ORDER BY name")
+    known = catalog.rows(
+        "SELECT DISTINCT name FROM datasets WHERE NOT starts_with(name, ?) ORDER BY name",
+        [IMPORTED],
+    )
     names = ", ".join(row["name"] for row in known) or "none"
     raise UnknownName(f"there is no dataset {name}, build it first; there are: {names}")
+
+
+def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
+    """The recipe by which films are looked at for a model, and the workspace's own.
+
+    Of a model that was trained here both are that of its dataset. The first came with an imported
+    one; the second then is that of the newest dataset that was built here, or empty.
+    """
+    name = dataset_of(catalog, checkpoint)
+    if not name.startswith(IMPORTED):
+        own = stored_recipe(catalog, name)
+        return own, own
+    came = catalog.value(
+        "SELECT r.recipe FROM checkpoints JOIN runs r USING (run_id) WHERE checkpoint_id = ?",
+        [checkpoint],
+    )
+    own = catalog.value(
+        "SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) "
+        "WHERE NOT starts_with(d.name, ?) ORDER BY d.run_id DESC LIMIT 1",
+        [IMPORTED],
+    )
+    return str(came), str(own or "")
+
+
+def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
+    """What the catalog knows of a model: its row, dataset, members, scores, recipe and run."""
+    (row,) = catalog.rows("SELECT * FROM checkpoints WHERE checkpoint_id = ?", [checkpoint])
+    (dataset,) = catalog.rows("SELECT * FROM datasets WHERE dataset_id = ?", [row["dataset_id"]])
+    trained = catalog.rows(
+        "SELECT code_commit, versions FROM runs WHERE run_id = ?", [row["run_id"]]
+    )
+    return {
+        "checkpoint": row,
+        "dataset": dataset,
+        "recipe": catalog.value("SELECT recipe FROM runs WHERE run_id = ?", [dataset["run_id"]]),
+        "data": catalog.rows(
+            "SELECT task, split, members, hours, sources, licences FROM dataset_cards "
+            "WHERE dataset_id = ? ORDER BY task, split",
+            [row["dataset_id"]],
+        ),
+        "evaluations": catalog.rows(
+            "SELECT * FROM evaluations WHERE checkpoint_id = ? ORDER BY ALL", [checkpoint]
+        ),
+        "trained": trained[0] if trained else None,
+    }
 
 
 def codecs(catalog: Catalog) -> list[dict[str, Any]]:
@@ -76,12 +125,14 @@ def codecs(catalog: Catalog) -> list[dict[str, Any]]:
 def checkpoint_id(catalog: Catalog, start: str = "") -> str:
     """The one checkpoint id that begins so; the newest for an empty start.
 
-    Raises UnknownName where none begins so, or several do.
+    One that was trained elsewhere is the newest only where none was trained here. Raises
+    UnknownName where none begins so, or several do.
     """
     found = catalog.rows(
-        "SELECT checkpoint_id FROM checkpoints WHERE starts_with(checkpoint_id, ?) "
-        "ORDER BY run_id DESC",
-        [start],
+        "SELECT c.checkpoint_id FROM checkpoints c LEFT JOIN datasets d USING (dataset_id) "
+        "WHERE starts_with(c.checkpoint_id, ?) "
+        "ORDER BY starts_with(coalesce(d.name, ''), ?), c.run_id DESC",
+        [start, IMPORTED],
     )
     if not found:
         what = f"no checkpoint begins with {start!r}" if start else "there is no checkpoint"
@@ -89,6 +140,11 @@ def checkpoint_id(catalog: Catalog, start: str = "") -> str:
     if start and len(found) > 1:
         raise UnknownName(f"{len(found)} checkpoints begin with {start!r}; give more of the id")
     return str(found[0]["checkpoint_id"])
+
+
+def has_checkpoints(catalog: Catalog) -> bool:
+    """Whether there is any model."""
+    return bool(catalog.value("SELECT count(*) FROM checkpoints"))
 
 
 def dataset_of(catalog: Catalog, checkpoint: str) -> str:

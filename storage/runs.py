@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.catalog import Catalog
+from storage.workspace import redacted
 
 PACKAGES = ("torch", "torchaudio", "prefect", "duckdb", "av", "numpy", "faster-whisper")
 
@@ -29,17 +30,8 @@ class Run:
 
 def begin_run(catalog: Catalog, command: str, recipe: str) -> Run:
     """Writes the row of a run that begins now."""
-    now = datetime.datetime.now(datetime.UTC)
-    run = Run(f"r-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}", time.monotonic(), _cpu_s())
-    row: dict[str, Any] = {
-        "run_id": run.run_id,
-        "command": command,
-        "recipe": recipe,
-        "code_commit": _commit(),
-        "versions": json.dumps(_versions(), sort_keys=True),
-        "started_at": now,
-        "status": "running",
-    }
+    row = _begun(command, recipe)
+    run = Run(row["run_id"], time.monotonic(), _cpu_s())
 
     def write() -> None:
         if not catalog.value("SELECT count(*) FROM lake.runs WHERE run_id = ?", [run.run_id]):
@@ -47,6 +39,30 @@ def begin_run(catalog: Catalog, command: str, recipe: str) -> Run:
 
     catalog.write(write, f"run {run.run_id}: its begin")
     return run
+
+
+def command_line() -> str:
+    """The command of this process as it was typed, without passwords."""
+    return redacted(" ".join(["talkies", *sys.argv[1:]]))
+
+
+def whole_run(command: str, recipe: str) -> dict[str, Any]:
+    """The row of a run that begins and ends with the transaction that writes it."""
+    row = _begun(command, recipe)
+    return row | {"finished_at": row["started_at"], "status": "done", "wall_s": 0.0, "cpu_s": 0.0}
+
+
+def _begun(command: str, recipe: str) -> dict[str, Any]:
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "run_id": f"r-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
+        "command": command,
+        "recipe": recipe,
+        "code_commit": _commit(),
+        "versions": json.dumps(_versions(), sort_keys=True),
+        "started_at": now,
+        "status": "running",
+    }
 
 
 def end_run(catalog: Catalog, run: Run, status: str) -> None:

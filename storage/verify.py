@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from storage.catalog import Catalog
+from storage.imported import IMPORTED, dataset_id_of
 from storage.keys import FOREIGN_KEYS, RESTORE, SPLITS, ForeignKey
 from storage.schema import TABLES
 from storage.shelf import Shelf
@@ -207,6 +208,9 @@ def _wrong_verdicts(catalog: Catalog) -> Iterator[Finding]:
 def _dataset(catalog: Catalog, dataset: dict[str, Any]) -> Iterator[Finding]:
     """What is wrong with one dataset version: its digest, its members, their splits."""
     name, snapshot = f"{dataset['name']}@{dataset['version']}", int(dataset["catalog_snapshot"])
+    if dataset["name"].startswith(IMPORTED):
+        yield from _imported(catalog, dataset, name)
+        return
     # A takedown leaves the digest of what was trained on, and expires the snapshots that hold it.
     is_marked = dataset["dataset_id"] in marked_datasets(catalog)
     yield from _digest(catalog, dataset, ("digest",) if is_marked else ())
@@ -244,11 +248,23 @@ def _digest(
         if column not in beside and value != dataset[column]:
             wrong = f"{name}: {column} is {dataset[column]}, its members give {value}"
             yield Finding("datasets", dataset["dataset_id"], wrong, RESTORE)
-    own_id = catalog.value(
-        "SELECT left(sha256(? || '@' || ?), 32)", [dataset["name"], dataset["digest"]]
-    )
-    if own_id != dataset["dataset_id"]:
+    yield from _own_id(dataset, name)
+
+
+def _own_id(dataset: dict[str, Any], name: str) -> Iterator[Finding]:
+    if dataset_id_of(dataset["name"], dataset["digest"]) != dataset["dataset_id"]:
         wrong = f"{name}: its id is not the hash of its name and digest"
+        yield Finding("datasets", dataset["dataset_id"], wrong, RESTORE)
+
+
+def _imported(catalog: Catalog, dataset: dict[str, Any], name: str) -> Iterator[Finding]:
+    """What is wrong with the dataset of an imported model, whose members are elsewhere."""
+    yield from _own_id(dataset, name)
+    members = catalog.value(
+        "SELECT count(*) FROM lake.dataset_items WHERE dataset_id = ?", [dataset["dataset_id"]]
+    )
+    if members or dataset["shard_refs"]:
+        wrong = f"{name}: a model brought it from elsewhere, and it has members or shards here"
         yield Finding("datasets", dataset["dataset_id"], wrong, RESTORE)
 
 

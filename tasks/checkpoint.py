@@ -113,8 +113,8 @@ def save_checkpoint(
         "phoneme_table": TABLE_ID,
     }
     card["sha256"] = {name: sha256_file(folder / name) for name in (*networks, CODEC)}
-    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
-    checkpoint_id = _id_of(card)
+    write_json(folder / CARD, card)
+    checkpoint_id = id_of(card)
     ref = f"checkpoints/{checkpoint_id}"
     target = workspace.path(ref)
     is_new = not target.exists()
@@ -126,8 +126,14 @@ def save_checkpoint(
     return checkpoint_id, ref
 
 
-def _id_of(card: dict[str, Any]) -> str:
+def id_of(card: dict[str, Any]) -> str:
+    """The id of the checkpoint with a card: a hash of it, and so of its files' hashes."""
     return hash_of("checkpoint", card["sha256"], canonical_json(card))
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes a card as JSON that people can read."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -135,17 +141,13 @@ def read_card(folder: Path) -> dict[str, Any]:
     return json.loads((folder / CARD).read_text("utf-8"))
 
 
-def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
-    """The model, codec and card of a checkpoint folder, with hashes checked.
+def checked_card(folder: Path, checkpoint_id: str = "") -> dict[str, Any]:
+    """The card of a checkpoint folder, with the hashes of all its files checked.
 
     Raises FileNotFoundError naming a missing file, ValueError for a card that this version cannot
     read, Rejected("content_hash") where weights, or a card whose `checkpoint_id` is given, were
     changed after they were written, and Rejected("phoneme_table") for a model of other phoneme ids.
     """
-    from safetensors.torch import load_file
-
-    from models.transformer import VSSFlow, VSSFlowConfig
-
     _require_files(folder, WEIGHTS, CODEC, CARD)
     card = read_card(folder)
     if card.get("format") != FORMAT:
@@ -156,9 +158,19 @@ def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
     for name in kept:
         if sha256_file(folder / name) != card["sha256"].get(name):
             raise Rejected("content_hash", f"checkpoint {folder}: {name} was changed")
-    if checkpoint_id and checkpoint_id != _id_of(card):
+    if checkpoint_id and checkpoint_id != id_of(card):
         raise Rejected("content_hash", f"checkpoint {folder}: {CARD} was changed")
     require_table(card.get("phoneme_table"), f"checkpoint {folder}")
+    return card
+
+
+def load_checkpoint(folder: Path, checkpoint_id: str = "") -> Checkpoint:
+    """The model, codec and card of a checkpoint folder; checked, and raises, as `checked_card`."""
+    from safetensors.torch import load_file
+
+    from models.transformer import VSSFlow, VSSFlowConfig
+
+    card = checked_card(folder, checkpoint_id)
     model = VSSFlow(VSSFlowConfig(**card["model"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     codec = codec_from((folder / CODEC).read_bytes())

@@ -1,0 +1,71 @@
+"""What of a recipe decides how films are looked at for a model, and how it follows the model."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.clip_encoders import NONE
+from tasks.pipeline import FILMS_WITH_LIPS
+from tasks.recipe import Recipe, parse_recipe
+
+OF_ONE_MACHINE: dict[str, tuple[str, ...]] = {
+    "decode": ("scene_detector", "scene_weights"),
+    "look": ("sync_weights", "sync_device"),
+    "faces": ("lips_weights", "lips_device"),
+    "sonify": ("dataset", "checkpoint", "targets", "takes"),
+}
+"""Settings that mean nothing in another workspace."""
+
+
+def film_sections(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's name and the sections that decide how films are looked at and generated for.
+
+    Raises ValueError for an image network that lies in a folder of this machine.
+    """
+    folder = recipe.get("look", {}).get("pretrained", "")
+    if Path(folder).is_absolute():
+        raise ValueError(
+            f"look.pretrained={folder!r} is a folder of this machine, by which no other can look "
+            "at films; train with a network of the hub, by its name there"
+        )
+    wanted = [stage.name for stage in FILMS_WITH_LIPS if stage.name != "scan"]
+    sections = {
+        stage: {
+            name: value
+            for name, value in recipe[stage].items()
+            if name not in OF_ONE_MACHINE.get(stage, ())
+        }
+        for stage in wanted
+        if stage in recipe
+    }
+    return {"name": recipe["name"], **sections}
+
+
+def film_recipe(came: str, own: str) -> str:
+    """The recipe, as JSON, by which a workspace looks at films for a model.
+
+    Args:
+        came: as it came with the model.
+        own: that of the workspace's own newest dataset; empty where there is none.
+
+    The workspace's own settings stay where they give the model all that it reads: what was made by
+    others would be made again. Raises RecipeError.
+    """
+    if not own or own == came:
+        return came
+    theirs, ours = (parse_recipe(json.loads(text), Path("stored recipe")) for text in (came, own))
+    taken = {stage: theirs.configs[stage] for stage in ("look", "faces", "sonify")}
+    if _shows(ours, theirs):
+        taken["look"] = ours.configs["look"]
+    if theirs.configs["faces"].lips in (NONE, ours.configs["faces"].lips):
+        taken["faces"] = ours.configs["faces"]
+    taken["sonify"] = dataclasses.replace(taken["sonify"], dataset="")
+    return Recipe(ours.name, {**ours.configs, **taken}).as_json()
+
+
+def _shows(ours: Recipe, theirs: Recipe) -> bool:
+    """Whether what is seen by our recipe holds all that is seen by theirs."""
+    own, wanted = ours.configs["look"], theirs.configs["look"]
+    is_same = (own.extractor, own.pretrained) == (wanted.extractor, wanted.pretrained)
+    return is_same and wanted.sync in (NONE, own.sync)

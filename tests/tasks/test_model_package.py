@@ -1,0 +1,286 @@
+"""A model leaves one workspace and serves in another, or is refused before anything is written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.shortcut import ShortcutFlow
+from models.transformer import seeded
+from storage import queries
+from storage.catalog import Catalog
+from storage.gc import gc
+from storage.ids import canonical_json, hash_of, sha256_file
+from storage.imported import IMPORTED, dataset_id_of
+from storage.rejects import Rejected
+from storage.schema import TABLES
+from storage.verify import verify
+from storage.workspace import Workspace
+from tasks.checkpoint import (
+    CARD,
+    CODEC,
+    FEW_STEPS,
+    WEIGHTS,
+    Extras,
+    id_of,
+    load_checkpoint,
+    save_checkpoint,
+)
+from tasks.model_card import README
+from tasks.model_package import PACKAGE, PackageError, export_model, import_model, read_package
+from tasks.pipeline import ALL
+from tasks.recipe import parse_recipe
+from tests.made_commits import made_row
+from tests.made_model import tiny_codec, tiny_sizes
+from tests.made_workspace import make_workspace
+
+LOOK = {"extractor": "clip_vit_b16", "sync": "synchformer", "sync_weights": "/mine/sync.pth"}
+INIT = {"init_from": "/mine/begin.safetensors", "batch_size": 8}
+
+
+def trained(workspace: Workspace, **changes: Any) -> str:
+    """The id of a model, with a network for few steps, of the workspace's own dataset."""
+    model = seeded(tiny_sizes(), 0)
+    with torch.no_grad():
+        for name, value in changes.items():
+            model.get_parameter(name.replace("__", ".")).fill_(value)
+    extras = Extras(few_steps=ShortcutFlow(seeded(tiny_sizes(), 1), finest_steps=8))
+    folder = workspace.scratch("made")
+    made, ref = save_checkpoint(workspace, folder, model, tiny_codec(), changes, extras)
+    recipe = parse_recipe({"name": "made", "look": LOOK}, Path("made")).as_json()
+    with Catalog(workspace) as catalog, catalog.transaction():
+        dataset_id = catalog.value("SELECT dataset_id FROM datasets")
+        catalog.connection.execute("UPDATE lake.runs SET recipe = ?", [recipe])
+        own = {"checkpoint_id": made}
+        row = own | {"dataset_id": dataset_id, "ref": ref, "config": canonical_json(INIT)}
+        catalog.insert("checkpoints", [made_row("checkpoints", **row, steps=750)])
+        score = {"metric": "onset_f1", "role": "score", "task": "all", "split": "test"}
+        score |= {"value": 0.9, "low": 0.85, "high": 0.95, "items": 40}
+        catalog.insert("evaluations", [made_row("evaluations", **own, **score)])
+        done = {"stage": "evaluate", "item_id": made, "status": "done"}
+        catalog.insert("progress", [made_row("progress", **done)])
+    return made
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
+    """A workspace and its model."""
+    workspace = make_workspace(tmp_path_factory.mktemp("origin") / "workspace")
+    return workspace, trained(workspace)
+
+
+@pytest.fixture(scope="module")
+def exported(origin: tuple[Workspace, str]) -> Path:
+    """The package of the model, not to be changed."""
+    workspace, made = origin
+    out = workspace.root.parent / "package"
+    export_model(workspace, made[:12], out)
+    return out
+
+
+@pytest.fixture
+def package(exported: Path, tmp_path: Path) -> Path:
+    """The package, to be changed."""
+    return shutil.copytree(exported, tmp_path / "package")
+
+
+def rewritten(package: Path, **facts: Any) -> None:
+    """Changes what a package says, as one that was written so."""
+    told = json.loads((package / PACKAGE).read_text()) | facts
+    told.pop("digest")
+    (package / PACKAGE).write_text(json.dumps(told | {"digest": hash_of("package", told)}))
+
+
+def counts(workspace: Workspace) -> dict[str, int]:
+    with Catalog(workspace, read_only=True) as catalog:
+        return {name: catalog.value(f"SELECT count(*) FROM lake.{name}") for name in TABLES}
+
+
+def is_whole(workspace: Workspace) -> bool:
+    with Catalog(workspace) as catalog:
+        swept = {orphan.ref.partition("/")[0] for orphan in gc(catalog, grace_s=0).orphans}
+        return verify(catalog, stages=ALL) == [] and "checkpoints" not in swept
+
+
+def test_a_package_holds_the_large_weights_in_float16_and_the_codec_as_it_is(
+    origin: tuple[Workspace, str], exported: Path
+) -> None:
+    folder = origin[0].path(f"checkpoints/{origin[1]}")
+    for name in (WEIGHTS, FEW_STEPS):
+        own, packed = load_file(folder / name), load_file(exported / name)
+        assert own.keys() == packed.keys()
+        assert {value.dtype for value in packed.values()} == {torch.float16}
+        for key, value in packed.items():
+            assert torch.equal(value, own[key].half())
+    assert (exported / CODEC).read_bytes() == (folder / CODEC).read_bytes()
+    card = json.loads((exported / CARD).read_text())
+    assert card["rounded_from"] == origin[1]
+    assert card["sha256"][WEIGHTS] == sha256_file(exported / WEIGHTS)
+    assert "onset_f1" in (exported / README).read_text()
+
+
+def test_a_package_tells_the_facts_of_its_rows_and_nothing_of_the_machine(
+    origin: tuple[Workspace, str], exported: Path
+) -> None:
+    told = json.loads((exported / PACKAGE).read_text())
+    with Catalog(origin[0], read_only=True) as catalog:
+        (dataset,) = catalog.rows("SELECT * FROM datasets")
+    for name in ("dataset_id", "name", "version", "digest", "hours", "train_items", "licences"):
+        assert told["dataset"][name] == dataset[name]
+    assert told["checkpoint"]["steps"] == 750
+    assert told["recipe"]["look"]["sync"] == "synchformer"
+    assert not {"scan", "rooms", "train"} & set(told["recipe"])
+    text = "".join((exported / name).read_text() for name in (PACKAGE, CARD, README))
+    assert "/mine" not in text and str(origin[0].root) not in text
+
+
+def test_an_imported_model_is_what_was_exported_in_a_workspace_that_stays_whole(
+    exported: Path, origin: tuple[Workspace, str], workspace: Path
+) -> None:
+    room = Workspace.at(workspace)
+    made, is_new = import_model(room, exported)
+    assert is_new and made != origin[1]
+    with Catalog(room, read_only=True) as catalog:
+        (row,) = catalog.rows("SELECT * FROM checkpoints JOIN datasets USING (dataset_id)")
+        (score,) = catalog.rows("SELECT * FROM evaluations")
+        assert queries.checkpoint_id(catalog) == made
+    assert (row["name"], row["version"], row["steps"]) == (f"{IMPORTED}made", 1, 750)
+    assert (score["metric"], score["value"], score["checkpoint_id"]) == ("onset_f1", 0.9, made)
+    loaded = load_checkpoint(room.fetch(row["ref"]), made)
+    for name, value in seeded(tiny_sizes(), 0).state_dict().items():
+        assert loaded.model.state_dict()[name].dtype == torch.float32
+        assert torch.equal(loaded.model.state_dict()[name], value.half().float())
+    assert loaded.few_steps is not None
+    assert is_whole(room)
+
+
+def test_a_second_import_does_nothing(exported: Path, tmp_path: Path) -> None:
+    room = Workspace.at(tmp_path / "workspace")
+    made, _ = import_model(room, exported)
+    before = counts(room)
+    assert before["runs"] == before["datasets"] == before["checkpoints"] == 1
+    assert import_model(room, exported) == (made, False)
+    assert counts(room) == before
+
+
+def test_what_a_killed_import_left_is_replaced(exported: Path, tmp_path: Path) -> None:
+    room = Workspace.at(tmp_path / "workspace")
+    left = room.path(f"checkpoints/{read_package(exported).checkpoint_id}") / WEIGHTS
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of it")
+    assert import_model(room, exported)[1]
+    assert is_whole(room)
+
+
+def test_an_imported_model_exports_as_it_came(exported: Path, tmp_path: Path) -> None:
+    room = Workspace.at(tmp_path / "workspace")
+    made, _ = import_model(room, exported)
+    export_model(room, made, tmp_path / "again")
+    names = {path.name for path in exported.iterdir()}
+    assert names == {path.name for path in (tmp_path / "again").iterdir()}
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (exported / name).read_bytes()
+
+
+def test_beside_another_dataset_of_the_name_it_keeps_to_itself(
+    package: Path, tmp_path: Path
+) -> None:
+    room = make_workspace(tmp_path / "workspace")
+    own = trained(room)
+    dataset = json.loads((package / PACKAGE).read_text())["dataset"]
+    other = {"digest": "0" * 64, "dataset_id": dataset_id_of("made", "0" * 64), "version": 7}
+    rewritten(package, dataset=dataset | other)
+    made, is_new = import_model(room, package)
+    assert is_new
+    with Catalog(room, read_only=True) as catalog:
+        assert queries.dataset_of(catalog, made) == f"{IMPORTED}made"
+        named = {row["checkpoint_id"] for row in queries.checkpoints_on(catalog, "made")}
+        assert own in named and made not in named
+        assert queries.checkpoint_id(catalog) in named
+        came, ours = queries.film_recipes(catalog, made)
+    assert json.loads(came)["look"]["extractor"] == json.loads(ours)["look"]["extractor"]
+    assert "scan" in json.loads(ours) and "scan" not in json.loads(came)
+    assert is_whole(room)
+
+
+def test_where_its_own_dataset_is_it_belongs_to_that(exported: Path, tmp_path: Path) -> None:
+    room = make_workspace(tmp_path / "workspace")
+    trained(room)
+    made, _ = import_model(room, exported)
+    with Catalog(room, read_only=True) as catalog:
+        assert queries.dataset_of(catalog, made) == "made"
+        assert catalog.value("SELECT count(*) FROM datasets") == 1
+    assert is_whole(room)
+
+
+def cut(package: Path) -> None:
+    (package / CODEC).unlink()
+
+
+def flipped(name: str) -> Callable[[Path], None]:
+    def change(package: Path) -> None:
+        data = bytearray((package / name).read_bytes())
+        data[-2] ^= 1
+        (package / name).write_bytes(data)
+
+    return change
+
+
+def other_phonemes(package: Path) -> None:
+    card = json.loads((package / CARD).read_text()) | {"phoneme_table": "0123456789ab"}
+    (package / CARD).write_text(json.dumps(card))
+    told = json.loads((package / PACKAGE).read_text())
+    files = told["files"] | {CARD: sha256_file(package / CARD)}
+    rewritten(package, files=files, checkpoint=told["checkpoint"] | {"checkpoint_id": id_of(card)})
+
+
+def edited(package: Path) -> None:
+    told = json.loads((package / PACKAGE).read_text())
+    (package / PACKAGE).write_text(json.dumps(told | {"evaluations": []}))
+
+
+def reaching_out(package: Path) -> None:
+    rewritten(package, files={"../../elsewhere": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "said"),
+    [
+        (cut, PackageError, f"{CODEC} is missing; copy the whole folder again"),
+        (flipped(WEIGHTS), PackageError, f"{WEIGHTS} was changed; copy the whole folder again"),
+        (flipped(README), PackageError, f"{README} was changed"),
+        (lambda p: (p / PACKAGE).unlink(), PackageError, "that `talkies model export` wrote"),
+        (lambda p: (p / PACKAGE).write_text("{"), PackageError, "is not JSON"),
+        (lambda p: rewritten(p, format=2), PackageError, "its format is 2, and this talkies reads"),
+        (edited, PackageError, f"{PACKAGE} was changed"),
+        (reaching_out, PackageError, "elsewhere', which no model has"),
+        (other_phonemes, Rejected, "its phoneme ids are of table 0123456789ab"),
+    ],
+)
+def test_what_is_not_as_it_was_exported_is_refused_and_nothing_is_written(
+    package: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    error: type[Exception],
+    said: str,
+) -> None:
+    damage(package)
+    with pytest.raises(error, match=said):
+        import_model(Workspace.at(tmp_path / "workspace"), package)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_what_cannot_be_packed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    room = make_workspace(tmp_path / "workspace")
+    made = trained(room, mix_out__weight=1e5)
+    with pytest.raises(PackageError, match=r"mix_out.weight reaches 1e\+05, which float16"):
+        export_model(room, made, tmp_path / "out" / "package")
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "out" / "note").touch()
+    with pytest.raises(PackageError, match="not empty; name a new folder"):
+        export_model(room, made, tmp_path / "out")
