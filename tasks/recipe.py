@@ -17,6 +17,7 @@ from tasks.objects import S3
 from tasks.pipeline import STAGES
 from tasks.rooms import list_rooms
 from tasks.scan import list_folder, manifest_path
+from tasks.shipped_model import SHIPPED
 from tasks.source_uri import scheme_of
 
 TOP = ("name", *STAGES)
@@ -92,7 +93,8 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
         folder = str((base / Path(scan.folder).expanduser()).resolve())
     recipe = recipe.with_config("scan", folder=folder)
     for stage, setting in FILES:
-        if given := getattr(recipe.configs[stage], setting):
+        given = getattr(recipe.configs[stage], setting)
+        if given and given != SHIPPED:
             path = (base / Path(given).expanduser()).resolve()
             recipe = recipe.with_config(stage, **{setting: str(path)})
     manifest = manifest_path(recipe.configs["scan"])

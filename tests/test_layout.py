@@ -19,6 +19,7 @@ ROOMS = {"flows", "tasks", "models", "storage"}
 HOSTS = [
     ".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("pytorch", "org"))
 ]
+SHIPPED_MB = 40
 MACHINE_PATH = re.compile(r"(?<![\w.$}~-])/(?:root|work|home|Users)/\w")
 
 
@@ -54,6 +55,23 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module.partition(".")[0])
     return found
+
+
+def weight_faults(folder: Path) -> list[str]:
+    """Returns what may not be in the folder of the model that ships, or is too much of it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    faults = [
+        f"{path.name}: no model has such a file"
+        for path in files
+        if path.suffix not in (".safetensors", ".json", ".md") or path.parent.parent != folder
+    ]
+    folders = sorted({path.parent.name for path in files})
+    if len(folders) > 1:
+        faults.append(f"one model ships, and there are {', '.join(folders)}")
+    size_mb = sum(path.stat().st_size for path in files) / 1e6
+    if size_mb > SHIPPED_MB:
+        faults.append(f"{size_mb:.1f} MB, more than {SHIPPED_MB}")
+    return faults
 
 
 def project() -> dict[str, list[str]]:
@@ -143,6 +161,37 @@ def test_each_line_of_requirements_in_gives_a_reason() -> None:
     lines = (ROOT / "infra/requirements.in").read_text(encoding="utf-8").splitlines()
     silent = [line for line in lines if line and not re.search(r"# \w", line)]
     assert silent == []
+
+
+def test_the_model_that_ships_is_one_of_40_mb_at_most_or_none() -> None:
+    assert weight_faults(ROOT / "models/weights") == []
+
+
+def test_a_pickle_and_a_second_model_among_the_shipped_weights_are_found(tmp_path: Path) -> None:
+    for name in ("a/model.safetensors", "a/config.json", "a/README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert weight_faults(tmp_path) == []
+    (tmp_path / "a/model.pt").touch()
+    (tmp_path / "b").mkdir()
+    with (tmp_path / "b/model.safetensors").open("wb") as stream:
+        stream.truncate(41_000_000)
+    assert weight_faults(tmp_path) == [
+        "model.pt: no model has such a file",
+        "one model ships, and there are a, b",
+        "41.0 MB, more than 40",
+    ]
+
+
+def test_the_wheel_holds_the_weights_that_ship(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
+    for name in ("models/__init__.py", "models/weights/a/model.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    held = [file.distribution_path for file in WheelBuilder(str(tmp_path)).recurse_included_files()]
+    assert sorted(held) == ["models/__init__.py", "models/weights/a/model.safetensors"]
 
 
 def test_the_project_cannot_be_uploaded() -> None:

@@ -10,10 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.phoneme_ids import TABLE_ID
 from models.presets import PRESETS
 from models.transformer import seeded
-from tasks.checkpoint import CARD
+from storage.ids import sha256_file
+from storage.rejects import Rejected
+from tasks import shipped_model
+from tasks.checkpoint import CARD, WEIGHTS
 from tasks.init_weights import init_weights
+from tasks.recipe import parse_recipe
 from tasks.train import STAGE
 from tasks.train_config import TrainConfig
 from tests.made_model import tiny_sizes
@@ -104,3 +109,55 @@ def test_a_file_that_is_no_weights_of_this_model_is_refused(
     with pytest.raises(error, match=rf"train.init_from={path}: .*{message}"):
         trainer(tmp_path, init_from=str(path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def weights_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of another seed, in float16, as the one that comes with talkies."""
+    folder = tmp_path / "weights" / "made"
+    folder.mkdir(parents=True)
+    state = {n: v.half().contiguous() for n, v in seeded(tiny_sizes(), 9).state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    card = {"model": dataclasses.asdict(tiny_sizes()), "phoneme_table": TABLE_ID}
+    (folder / CARD).write_text(json.dumps(card))
+    (folder / "package.json").touch()
+    monkeypatch.setattr(shipped_model, "FOLDER", tmp_path / "weights")
+    return folder
+
+
+def test_a_training_begins_with_the_shipped_weights_as_float32(
+    tmp_path: Path, weights_that_ship: Path
+) -> None:
+    made = trainer(tmp_path, init_from="shipped")
+    for name, value in seeded(tiny_sizes(), 9).state_dict().items():
+        own = made.model.state_dict()[name]
+        assert own.dtype == torch.float32
+        assert torch.equal(own, value.half().float())
+    assert made.begun is not None and made.begun.left == ()
+    assert init_weights(made.config) == {"init_from": sha256_file(weights_that_ship / WEIGHTS)}
+
+
+def test_shipped_weights_of_other_sizes_and_of_other_phonemes_are_refused(
+    tmp_path: Path, weights_that_ship: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dataclasses.replace(tiny_sizes(), width=64)
+    monkeypatch.setitem(PRESETS, "tiny", lambda: other)
+    with pytest.raises(ValueError, match=r"of other sizes \(width 32 and not 64\); take its"):
+        trainer(tmp_path, init_from="shipped")
+    card = json.loads((weights_that_ship / CARD).read_text()) | {"phoneme_table": "0123456789ab"}
+    (weights_that_ship / CARD).write_text(json.dumps(card))
+    with pytest.raises(Rejected, match="of table 0123456789ab"):
+        trainer(tmp_path, init_from="shipped")
+
+
+def test_without_a_shipped_model_none_is_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped_model, "FOLDER", tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="init_from=shipped: no model comes with this"):
+        trainer(tmp_path, init_from="shipped")
+
+
+def test_shipped_in_a_recipe_is_no_path() -> None:
+    recipe = parse_recipe({"train": {"init_from": "shipped"}}, Path("/films/recipe.yaml"))
+    assert recipe.configs["train"].init_from == "shipped"

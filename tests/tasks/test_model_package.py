@@ -10,15 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.shortcut import ShortcutFlow
 from models.transformer import seeded
 from storage import queries
 from storage.catalog import Catalog
 from storage.gc import gc
-from storage.ids import canonical_json, hash_of, sha256_file
+from storage.ids import hash_of, sha256_file
 from storage.imported import IMPORTED, dataset_id_of
 from storage.rejects import Rejected
-from storage.schema import TABLES
 from storage.verify import verify
 from storage.workspace import Workspace
 from tasks.checkpoint import (
@@ -26,52 +24,24 @@ from tasks.checkpoint import (
     CODEC,
     FEW_STEPS,
     WEIGHTS,
-    Extras,
     id_of,
     load_checkpoint,
-    save_checkpoint,
 )
 from tasks.model_card import README
 from tasks.model_package import PACKAGE, PackageError, export_model, import_model, read_package
 from tasks.pipeline import ALL
-from tasks.recipe import parse_recipe
-from tests.made_commits import made_row
-from tests.made_model import tiny_codec, tiny_sizes
+from tests.made_model import tiny_sizes
+from tests.made_package import trained
 from tests.made_workspace import make_workspace
 
 LOOK = {"extractor": "clip_vit_b16", "sync": "synchformer", "sync_weights": "/mine/sync.pth"}
-INIT = {"init_from": "/mine/begin.safetensors", "batch_size": 8}
-
-
-def trained(workspace: Workspace, **changes: Any) -> str:
-    """The id of a model, with a network for few steps, of the workspace's own dataset."""
-    model = seeded(tiny_sizes(), 0)
-    with torch.no_grad():
-        for name, value in changes.items():
-            model.get_parameter(name.replace("__", ".")).fill_(value)
-    extras = Extras(few_steps=ShortcutFlow(seeded(tiny_sizes(), 1), finest_steps=8))
-    folder = workspace.scratch("made")
-    made, ref = save_checkpoint(workspace, folder, model, tiny_codec(), changes, extras)
-    recipe = parse_recipe({"name": "made", "look": LOOK}, Path("made")).as_json()
-    with Catalog(workspace) as catalog, catalog.transaction():
-        dataset_id = catalog.value("SELECT dataset_id FROM datasets")
-        catalog.connection.execute("UPDATE lake.runs SET recipe = ?", [recipe])
-        own = {"checkpoint_id": made}
-        row = own | {"dataset_id": dataset_id, "ref": ref, "config": canonical_json(INIT)}
-        catalog.insert("checkpoints", [made_row("checkpoints", **row, steps=750)])
-        score = {"metric": "onset_f1", "role": "score", "task": "all", "split": "test"}
-        score |= {"value": 0.9, "low": 0.85, "high": 0.95, "items": 40}
-        catalog.insert("evaluations", [made_row("evaluations", **own, **score)])
-        done = {"stage": "evaluate", "item_id": made, "status": "done"}
-        catalog.insert("progress", [made_row("progress", **done)])
-    return made
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
     """A workspace and its model."""
     workspace = make_workspace(tmp_path_factory.mktemp("origin") / "workspace")
-    return workspace, trained(workspace)
+    return workspace, trained(workspace, look=LOOK)
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +66,12 @@ def rewritten(package: Path, **facts: Any) -> None:
     (package / PACKAGE).write_text(json.dumps(told | {"digest": hash_of("package", told)}))
 
 
-def counts(workspace: Workspace) -> dict[str, int]:
-    with Catalog(workspace, read_only=True) as catalog:
-        return {name: catalog.value(f"SELECT count(*) FROM lake.{name}") for name in TABLES}
+def carded(package: Path, card: dict[str, Any]) -> None:
+    """Gives a package another card, as one that was written so."""
+    (package / CARD).write_text(json.dumps(card))
+    told = json.loads((package / PACKAGE).read_text())
+    files = told["files"] | {CARD: sha256_file(package / CARD)}
+    rewritten(package, files=files, checkpoint=told["checkpoint"] | {"checkpoint_id": id_of(card)})
 
 
 def is_whole(workspace: Workspace) -> bool:
@@ -139,12 +112,23 @@ def test_a_package_tells_the_facts_of_its_rows_and_nothing_of_the_machine(
     assert "/mine" not in text and str(origin[0].root) not in text
 
 
-def test_an_imported_model_is_what_was_exported_in_a_workspace_that_stays_whole(
-    exported: Path, origin: tuple[Workspace, str], workspace: Path
-) -> None:
-    room = Workspace.at(workspace)
+@pytest.fixture(scope="module")
+def imported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
+    """A fresh workspace with the model, where an import was killed before; and the model's id."""
+    room = Workspace.at(tmp_path_factory.mktemp("fresh") / "workspace")
+    left = room.path(f"checkpoints/{read_package(exported).checkpoint_id}") / "half.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of it")
     made, is_new = import_model(room, exported)
-    assert is_new and made != origin[1]
+    assert is_new and not left.exists()
+    return room, made
+
+
+def test_an_imported_model_is_what_was_exported_in_a_workspace_that_is_whole(
+    imported: tuple[Workspace, str], origin: tuple[Workspace, str]
+) -> None:
+    room, made = imported
+    assert made != origin[1]
     with Catalog(room, read_only=True) as catalog:
         (row,) = catalog.rows("SELECT * FROM checkpoints JOIN datasets USING (dataset_id)")
         (score,) = catalog.rows("SELECT * FROM evaluations")
@@ -159,63 +143,50 @@ def test_an_imported_model_is_what_was_exported_in_a_workspace_that_stays_whole(
     assert is_whole(room)
 
 
-def test_a_second_import_does_nothing(exported: Path, tmp_path: Path) -> None:
-    room = Workspace.at(tmp_path / "workspace")
-    made, _ = import_model(room, exported)
-    before = counts(room)
-    assert before["runs"] == before["datasets"] == before["checkpoints"] == 1
+def test_a_second_import_does_nothing(imported: tuple[Workspace, str], exported: Path) -> None:
+    room, made = imported
+    with Catalog(room, read_only=True) as catalog:
+        before = catalog.snapshot()
     assert import_model(room, exported) == (made, False)
-    assert counts(room) == before
+    with Catalog(room, read_only=True) as catalog:
+        assert catalog.snapshot() == before
 
 
-def test_what_a_killed_import_left_is_replaced(exported: Path, tmp_path: Path) -> None:
-    room = Workspace.at(tmp_path / "workspace")
-    left = room.path(f"checkpoints/{read_package(exported).checkpoint_id}") / WEIGHTS
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half of it")
-    assert import_model(room, exported)[1]
-    assert is_whole(room)
-
-
-def test_an_imported_model_exports_as_it_came(exported: Path, tmp_path: Path) -> None:
-    room = Workspace.at(tmp_path / "workspace")
-    made, _ = import_model(room, exported)
-    export_model(room, made, tmp_path / "again")
-    names = {path.name for path in exported.iterdir()}
-    assert names == {path.name for path in (tmp_path / "again").iterdir()}
-    for name in names:
-        assert (tmp_path / "again" / name).read_bytes() == (exported / name).read_bytes()
-
-
-def test_beside_another_dataset_of_the_name_it_keeps_to_itself(
-    package: Path, tmp_path: Path
+def test_an_imported_model_exports_as_it_came(
+    imported: tuple[Workspace, str], exported: Path, tmp_path: Path
 ) -> None:
-    room = make_workspace(tmp_path / "workspace")
-    own = trained(room)
+    export_model(*imported, tmp_path / "again")
+    assert same_files(exported, tmp_path / "again")
+
+
+def same_files(one: Path, other: Path) -> bool:
+    read = [{path.name: path.read_bytes() for path in place.iterdir()} for place in (one, other)]
+    return read[0] == read[1]
+
+
+def test_a_model_belongs_to_its_own_dataset_and_not_to_another_of_its_name(
+    origin: tuple[Workspace, str], exported: Path, package: Path, tmp_path: Path
+) -> None:
+    room, own = origin
     dataset = json.loads((package / PACKAGE).read_text())["dataset"]
     other = {"digest": "0" * 64, "dataset_id": dataset_id_of("made", "0" * 64), "version": 7}
+    card = json.loads((package / CARD).read_text()) | {"first_loss": 1.5}
+    carded(package, card)
     rewritten(package, dataset=dataset | other)
-    made, is_new = import_model(room, package)
-    assert is_new
+    strange, near = import_model(room, package)[0], import_model(room, exported)[0]
     with Catalog(room, read_only=True) as catalog:
-        assert queries.dataset_of(catalog, made) == f"{IMPORTED}made"
+        assert queries.dataset_of(catalog, strange) == f"{IMPORTED}made"
         named = {row["checkpoint_id"] for row in queries.checkpoints_on(catalog, "made")}
-        assert own in named and made not in named
+        assert {own, near} < named and strange not in named
         assert queries.checkpoint_id(catalog) in named
-        came, ours = queries.film_recipes(catalog, made)
-    assert json.loads(came)["look"]["extractor"] == json.loads(ours)["look"]["extractor"]
+        came, ours = queries.film_recipes(catalog, strange)
+        assert queries.film_recipes(catalog, near) == (ours, ours)
     assert "scan" in json.loads(ours) and "scan" not in json.loads(came)
     assert is_whole(room)
-
-
-def test_where_its_own_dataset_is_it_belongs_to_that(exported: Path, tmp_path: Path) -> None:
-    room = make_workspace(tmp_path / "workspace")
-    trained(room)
-    made, _ = import_model(room, exported)
-    with Catalog(room, read_only=True) as catalog:
-        assert queries.dataset_of(catalog, made) == "made"
-        assert catalog.value("SELECT count(*) FROM datasets") == 1
-    assert is_whole(room)
+    export_model(room, near, tmp_path / "again")
+    first, again = (json.loads((p / PACKAGE).read_text()) for p in (exported, tmp_path / "again"))
+    assert again["checkpoint"]["checkpoint_id"] == near
+    assert again["trained"] == first["trained"]
 
 
 def cut(package: Path) -> None:
@@ -232,11 +203,7 @@ def flipped(name: str) -> Callable[[Path], None]:
 
 
 def other_phonemes(package: Path) -> None:
-    card = json.loads((package / CARD).read_text()) | {"phoneme_table": "0123456789ab"}
-    (package / CARD).write_text(json.dumps(card))
-    told = json.loads((package / PACKAGE).read_text())
-    files = told["files"] | {CARD: sha256_file(package / CARD)}
-    rewritten(package, files=files, checkpoint=told["checkpoint"] | {"checkpoint_id": id_of(card)})
+    carded(package, json.loads((package / CARD).read_text()) | {"phoneme_table": "0123456789ab"})
 
 
 def edited(package: Path) -> None:
@@ -275,9 +242,10 @@ def test_what_is_not_as_it_was_exported_is_refused_and_nothing_is_written(
     assert not (tmp_path / "workspace").exists()
 
 
-def test_what_cannot_be_packed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    room = make_workspace(tmp_path / "workspace")
-    made = trained(room, mix_out__weight=1e5)
+def test_what_cannot_be_packed_is_refused_and_leaves_nothing(
+    origin: tuple[Workspace, str], tmp_path: Path
+) -> None:
+    room, made = origin[0], trained(origin[0], mix_out__weight=1e5)
     with pytest.raises(PackageError, match=r"mix_out.weight reaches 1e\+05, which float16"):
         export_model(room, made, tmp_path / "out" / "package")
     assert list((tmp_path / "out").iterdir()) == []
