@@ -123,7 +123,7 @@ def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) 
     checkpoint_id = id_of(card)
     text = model_card(checkpoint_id, card, facts["data"], facts["evaluations"])
     (out / README).write_text(text, "utf-8")
-    told = _facts(facts) | {"format": FORMAT}
+    told: dict[str, Any] = {"format": FORMAT, **_facts(facts)}
     told["checkpoint"]["checkpoint_id"] = checkpoint_id
     told["files"] = {name: sha256_file(out / name) for name in (*names, CARD, README)}
     if (source / PACKAGE).is_file():  # it was imported, and its row is of that run

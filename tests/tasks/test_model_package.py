@@ -113,9 +113,11 @@ def test_a_package_tells_the_facts_of_its_rows_and_nothing_of_the_machine(
 
 
 @pytest.fixture(scope="module")
-def imported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
+def imported(
+    exported: Path, tmp_path_factory: pytest.TempPathFactory, place: Callable[[Path], Path]
+) -> tuple[Workspace, str]:
     """A fresh workspace with the model, where an import was killed before; and the model's id."""
-    room = Workspace.at(tmp_path_factory.mktemp("fresh") / "workspace")
+    room = Workspace.at(place(tmp_path_factory.mktemp("fresh") / "workspace"))
     left = room.path(f"checkpoints/{read_package(exported).checkpoint_id}") / "half.safetensors"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half of it")
