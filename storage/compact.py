@@ -104,8 +104,10 @@ def _planned(catalog: Catalog, expire_older_than_s: float | None) -> Compaction:
 
 
 def pinned_snapshots(catalog: Catalog) -> set[int]:
-    """The snapshots that dataset versions are frozen at."""
-    rows = catalog.rows("SELECT DISTINCT catalog_snapshot AS id FROM lake.datasets")
+    """The snapshots that dataset versions are frozen at; an imported one is at none."""
+    rows = catalog.rows(
+        "SELECT DISTINCT catalog_snapshot AS id FROM lake.datasets WHERE catalog_snapshot >= 0"
+    )
     return {int(row["id"]) for row in rows}
 
 

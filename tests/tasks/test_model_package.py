@@ -154,6 +154,26 @@ def test_a_second_import_does_nothing(imported: tuple[Workspace, str], exported:
         assert catalog.snapshot() == before
 
 
+def test_an_import_that_breaks_off_leaves_no_row_and_can_be_made_again(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, insert = Workspace.at(tmp_path / "workspace"), Catalog.insert
+
+    def broken(catalog: Catalog, table: str, rows: Any) -> None:
+        if table == "runs":  # the last of them
+            raise ZeroDivisionError
+        insert(catalog, table, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "insert", broken)
+        with pytest.raises(ZeroDivisionError):
+            import_model(room, exported)
+    with Catalog(room, read_only=True) as catalog:
+        for table in ("datasets", "checkpoints", "evaluations", "progress"):
+            assert catalog.value(f"SELECT count(*) FROM {table}") == 0
+    assert import_model(room, exported)[1]
+
+
 def test_an_imported_model_exports_as_it_came(
     imported: tuple[Workspace, str], exported: Path, tmp_path: Path
 ) -> None:
