@@ -230,8 +230,8 @@ def run_sonify(
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if missing := [str(path) for path in sources if not path.is_file()]:
         raise console.fail(f"no such file: {', '.join(missing)}", console.USAGE)
-    checkpoint = _model_for(workspace, model or "", as_json)
     text = read_script(script) if script else ""
+    checkpoint = _model_for(workspace, model or "", as_json)
     files = [uri_of(path.resolve()) for path in sources]
     targets = tuple({"file": file, "script": text} for file in files)
     job = Job(
