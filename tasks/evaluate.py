@@ -170,7 +170,8 @@ def weights(config: EvaluateConfig) -> dict[str, str]:
     if not config.generate:
         return {}
     names = {name: fingerprint(name) for name in (*NETWORKS, "silero_vad")}
-    return names | word_onsets.weights() | {"whisper": whisper_fingerprint(config.whisper)}
+    names = names | word_onsets.weights() | {"speaker_net": fingerprint("speaker_net")}
+    return names | {"whisper": whisper_fingerprint(config.whisper)}
 
 
 STAGE = Stage(

@@ -18,6 +18,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.generated_scores import Draws, Scored, item_record, score_rows
 from tasks.hear import Heard, hear, noise_as_loud
 from tasks.held_out import Facts, chosen, facts_of, true_sound
+from tasks.likeness import alike_item
 from tasks.lip_envelope import mouth_of, with_mouth_refs
 from tasks.sampling import generated_latents, noise_seed
 from tasks.scores import CEILING, CONTROL, SCORE, TRUTH, Row
@@ -92,7 +93,8 @@ def scored_item(
         shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
     mouth = mouth_of(workspace_root, row)
     starts = true_word_starts(row, facts.words)
-    return Scored(facts, heard, timed_item(facts, starts, mouth, sounds, shifts))
+    timed = timed_item(facts, starts, mouth, sounds, shifts)
+    return Scored(facts, heard, timed, alike_item(facts, sounds))
 
 
 def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:

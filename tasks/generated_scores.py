@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks import likeness_scores, timing_scores
 from tasks.frechet import (
     clip_kernels,
     frechet_distance,
@@ -20,6 +21,7 @@ from tasks.frechet import (
 )
 from tasks.hear import Heard
 from tasks.held_out import Facts
+from tasks.likeness import AlikeItem, likeness_record
 from tasks.onsets import Agreement, agreement, onset_scores
 from tasks.scores import (
     CEILING,
@@ -32,12 +34,11 @@ from tasks.scores import (
     drawn_score,
     held_against,
     mean_score,
-    rank_correlation,
+    rank_score,
     ratio_score,
     row_of,
 )
 from tasks.timing import TimedItem, timing_record
-from tasks.timing_scores import ABSENT, timing_found
 from tasks.word_errors import word_errors
 
 FEWEST_CLIPS = 20
@@ -57,6 +58,8 @@ class Scored:
     heard: Mapping[str, Heard]
     timed: TimedItem | None = None
     """When it is heard."""
+    alike: AlikeItem | None = None
+    """What in its sounds shall be like the true one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,9 @@ def _found(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
     yield from _opinions(group, draws)
     yield from _distances(group, draws)
     timed = [item.timed for item in group if item.timed]
-    yield from timing_found(timed, draws.bootstraps, draws.seed)
+    yield from timing_scores.timing_found(timed, draws.bootstraps, draws.seed)
+    alike = [item.alike for item in group if item.alike]
+    yield from likeness_scores.likeness_found(alike, draws.bootstraps, draws.seed)
 
 
 def _by_role(
@@ -136,12 +141,7 @@ def _pitches(group: Sequence[Scored], draws: Draws) -> Iterator[Found]:
         ]
         if len(clips) < 2:
             continue
-
-        def correlations(picks: np.ndarray, clips: list[np.ndarray] = clips) -> np.ndarray:
-            drawn = (np.concatenate([clips[at] for at in pick]) for pick in picks)
-            return np.array([rank_correlation(*pairs.T) for pairs in drawn])
-
-        score = drawn_score(correlations, len(clips), draws.bootstraps, draws.seed)
+        score = rank_score(clips, draws.bootstraps, draws.seed)
         yield "pitch_rank_correlation", "", role, score, len(clips)
 
 
@@ -259,7 +259,7 @@ def why_absent(of_split: Sequence[Scored], split: str, there: Collection[str]) -
     if "onset_f1" in there:
         reasons |= {"onset_precision": "no onset was found in what was generated",
                     "onset_lag": "no onset was found where there is one"}  # fmt: skip
-    reasons |= ABSENT
+    reasons |= timing_scores.ABSENT | likeness_scores.ABSENT
     return [
         f"{name} ({split}): {why}"
         for name, why in reasons.items()
@@ -293,4 +293,6 @@ def item_record(item: Scored) -> Row:
             record[role]["word_errors"] = word_errors(facts.words, heard.words or ())
     if item.timed:
         record["timing"] = timing_record(item.timed)
+    if item.alike:
+        record["likeness"] = likeness_record(item.alike)
     return record

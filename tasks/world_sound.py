@@ -35,6 +35,11 @@ def pitch_hz(body: Body, scale: float = 1.0) -> float:
     return PITCH_HZ_M / (body.radius_m * scale)
 
 
+def ring_s(material: Material, kind: str) -> float:
+    """The time in which the lowest mode of a contact of a kind falls by 60 dB."""
+    return material.t60_s * (DAMPED if kind in ("shard", "step") else 1.0)
+
+
 def level_dbfs(event: Event) -> float:
     """The peak level of an event, or of the loudest contact in it."""
     speed = max(event.speed_mps, 0.05)
@@ -73,9 +78,8 @@ def render(
 def struck(body: Body, event: Event, generator: np.random.Generator) -> Sound:
     """The sound (T,) of a body that is struck, from its first sample on, with a peak of 1."""
     material = body.made_of
-    shorter = DAMPED if event.kind in ("shard", "step") else 1.0
     pitch = pitch_hz(body, event.scale)
-    sound = _modes(material, pitch, material.t60_s * shorter, generator)
+    sound = _modes(material, pitch, ring_s(material, event.kind), generator)
     knock = count(KNOCK_S, AUDIO48_HZ)
     noise = generator.standard_normal(knock).astype(np.float32)
     noise *= np.exp(-np.arange(knock, dtype=np.float32) * (6.0 / knock))

@@ -15,7 +15,7 @@ from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.ids import hash_of
 from storage.stage import ShardTarget
-from tasks import evaluate_generated, timing
+from tasks import evaluate_generated, likeness, timing
 from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss
 from tasks.evaluate_generated import generated_sound
@@ -109,6 +109,7 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
         return Heard((0.5,), words, False, lufs, 3.0 if opinion else None, (), np.zeros((2, 3)))
 
     monkeypatch.setattr(evaluate_generated, "hear", fake)
+    monkeypatch.setattr(likeness, "voice_vector", lambda sound, spans: np.ones(1, np.float32))
     monkeypatch.setattr(timing, "heard_word_starts", lambda _, words: (0.1,) * len(words))
     # Items of this length are too short to have their picture delayed.
     monkeypatch.setattr(evaluate_generated, "to_shift", lambda *_: {"v2s-200"})
@@ -140,6 +141,8 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
     assert table["wer_whisper_tiny", "score"]["value"] == 0.5
     assert table["onset_f1", "score"]["value"] == 1.0
     assert table["loudness_error", "score"]["items"] == 2
+    assert table["mcd_dtw", "score"]["value"] > 1.0 and table["mcd_dtw", "score"]["unit"] == "dB"
+    assert table["speaker_similarity", "ceiling"]["value"] == 1.0
     assert table["flow_matching_loss", "score"]["items"] == 8
     assert table["word_onset_error", "score"]["value"] == pytest.approx(0.1)
     assert table["onset_shift", "score"]["items"] == 1

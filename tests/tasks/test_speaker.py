@@ -1,0 +1,75 @@
+"""Voices: windows by counting, the front end by its definition, the network on two voices."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.speaker import MELS, SIZE, SpeakerNet
+from models.timeline import AUDIO_HZ
+from tasks.fetch import is_cached
+from tasks.speaker import similarity, voice_vector, windows_of
+from tasks.weights import WEIGHTS
+from tasks.world_voices import say
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(0.5, 1), (1.6, 1), (2.39, 1), (2.4, 2), (4, 4)])
+def test_a_window_begins_every_0_8_s_and_short_speech_is_repeated(
+    seconds: float, windows: int
+) -> None:
+    speech = np.arange(round(seconds * AUDIO_HZ), dtype=np.float32)
+    found = windows_of(speech)
+    assert found.shape == (windows, 25_600)
+    assert found[:, 0].tolist() == [12_800 * n for n in range(windows)]
+    if seconds < 1.6:
+        assert found[0, len(speech)] == 0.0 and found[0, len(speech) + 1] == 1.0
+
+
+def test_mel_powers_of_a_tone_lie_in_its_band_and_grow_with_its_square() -> None:
+    seconds = torch.arange(AUDIO_HZ) / AUDIO_HZ
+    tones = torch.stack([torch.sin(2 * torch.pi * hz * seconds) for hz in (300.0, 3000.0)])
+    network = SpeakerNet()
+    powers = network.mel_powers(tones)
+    assert powers.shape == (2, 101, MELS)
+    low, high = powers[:, 50].argmax(dim=1).tolist()
+    # The peaks of Slaney's 42 edges from 0 to 45.245 mel lie 1.1035 mel apart; 300 Hz are 4.5 mel,
+    # 3 kHz are 15 + 27 ln 3 / ln 6.4 = 30.98 mel.
+    assert (low, high) == (round(4.5 / 1.1035) - 1, round(30.98 / 1.1035) - 1)
+    assert torch.allclose(network.mel_powers(0.1 * tones), 0.01 * powers, rtol=1e-3, atol=1e-9)
+
+
+def test_a_voice_is_a_unit_vector_for_each_sound() -> None:
+    voices = SpeakerNet()(torch.randn(3, 8000))
+    assert voices.shape == (3, SIZE)
+    assert torch.allclose(voices.norm(dim=1), torch.ones(3)) and bool((voices >= 0).all())
+
+
+def test_too_little_speech_and_silence_have_no_voice() -> None:
+    sound = np.ones(AUDIO_HZ, np.float32)
+    assert voice_vector(sound, [{"start_s": 0.1, "end_s": 0.45}]) is None
+    assert voice_vector(sound, []) is None
+    assert voice_vector(0 * sound, [{"start_s": 0.0, "end_s": 1.0}]) is None
+
+
+@pytest.mark.weights
+def test_a_voice_is_more_like_itself_than_like_another_whatever_it_says_and_how_loudly() -> None:
+    if not is_cached(WEIGHTS["speaker_net"].fetch_spec):
+        pytest.skip("not cached: `tasks.weights.locate('speaker_net')` fetches it")
+
+    def voice(name: str, text: str, level: float = 1.0) -> NDArray[np.float32]:
+        spoken = say(name, text, 1.0)
+        step = spoken.rate_hz / AUDIO_HZ
+        places = np.arange(0, len(spoken.audio) - 1, step)
+        sound = np.interp(places, np.arange(len(spoken.audio)), spoken.audio)
+        sound = (level * sound).astype(np.float32)
+        found = voice_vector(sound, [{"start_s": 0.0, "end_s": len(sound) / AUDIO_HZ}])
+        assert found is not None
+        return found
+
+    first = voice("espeak:en-us", "the red ball falls under the table")
+    again = voice("espeak:en-us", "every golden bird sings today", 0.2)
+    other = voice("espeak:en-us+f2", "the red ball falls under the table")
+    assert similarity(first, first) == pytest.approx(1, abs=1e-5)
+    assert similarity(first, again) > similarity(first, other) + 0.05
+    quiet = voice("espeak:en-us", "the red ball falls under the table", 0.1)
+    assert similarity(first, quiet) > 0.999
