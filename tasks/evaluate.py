@@ -48,6 +48,8 @@ class EvaluateConfig:
         speech_guidance: how strongly it follows words and voice, where that differs.
         shifted: most items of each split that are generated once more from a delayed picture.
         whisper: the model that hears what was said, named as `transcribe.model` is.
+        benchmark: folder of an installed av-benchmark, which scores what is generated too; empty
+            for none.
     """
 
     dataset: str = ""
@@ -62,6 +64,7 @@ class EvaluateConfig:
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
     shifted: Annotated[int, Field(ge=0)] = 0
     whisper: str = "base"
+    benchmark: str = ""
 
     def __post_init__(self) -> None:
         """Raises ValueError for steps that solver few_steps cannot take."""
@@ -198,7 +201,16 @@ STAGE = Stage(
     run=evaluate_shard,
     weights=weights,
     selects=("dataset", "checkpoint"),
-    later=("generate", "solver", "steps", "guidance", "speech_guidance", "shifted", "whisper"),
+    later=(
+        "generate",
+        "solver",
+        "steps",
+        "guidance",
+        "speech_guidance",
+        "shifted",
+        "whisper",
+        "benchmark",
+    ),
     later_columns=("truths",),
     keeps_history=True,
     shard_s=1e-6,

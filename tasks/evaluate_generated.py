@@ -6,6 +6,7 @@ followed to the items that it comes from.
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from models.timeline import AUDIO_HZ, count
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
+from tasks.av_benchmark import benchmark_rows, require_tool
+from tasks.av_export import AvExport
 from tasks.batches import Sample, collate
 from tasks.checkpoint import Checkpoint
 from tasks.generated_scores import Draws, Scored, item_record, score_rows
@@ -32,12 +35,15 @@ if TYPE_CHECKING:
     from tasks.evaluate import EvaluateConfig
 
 ITEMS = "items.jsonl"
+NO_BENCHMARK = "avbench_*: evaluate.benchmark names no folder of av-benchmark"
 
 
 def generated_rows(
     item: Mapping[str, Any], checkpoint: Checkpoint, out: ShardTarget, config: "EvaluateConfig"
 ) -> tuple[list[Row], list[str]]:
     """Rows of `evaluations` of what is generated, and why what is missing is missing."""
+    tool = require_tool(config.benchmark) if config.benchmark else None
+    export = AvExport(Path(out.folder)) if tool else None
     rows = chosen(item.get("truths") or [], config.generate)
     rows = with_mouth_refs(rows, item.get("_mouths"))
     samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
@@ -47,11 +53,17 @@ def generated_rows(
         out.report(number, len(rows), "generate and hear")
         item_id = row["item_id"]
         given = out.workspace, row, samples[item_id], checkpoint, config
-        scored.append(scored_item(*given, is_shifted=item_id in late))
+        scored.append(scored_item(*given, is_shifted=item_id in late, export=export))
     lines = [json.dumps(item_record(one), ensure_ascii=False) + "\n" for one in scored]
     Workspace.at(out.workspace).write(f"{item['ref']}/{ITEMS}", "".join(lines).encode())
     whisper = config.whisper.rstrip("/").rpartition("/")[2]
-    return score_rows(scored, Draws(config.bootstraps, config.seed, whisper))
+    found, absent = score_rows(scored, Draws(config.bootstraps, config.seed, whisper))
+    if tool is None or export is None:
+        return found, [*absent, NO_BENCHMARK]
+    for split, exported in export.splits().items():
+        out.report(len(rows), len(rows), f"av-benchmark, {split}")
+        found += benchmark_rows(tool, split, exported)
+    return found, absent
 
 
 def _samples(workspace_root: str, shard_refs: Sequence[str], splits: set[str]) -> dict[str, Sample]:
@@ -70,11 +82,12 @@ def scored_item(
     config: "EvaluateConfig",
     *,
     is_shifted: bool = False,
+    export: AvExport | None = None,
 ) -> Scored:
     """An item with what is heard in its generation, its truth, the codec's truth, and noise.
 
     With `is_shifted` it is generated once more, from a delayed picture. A generation is held under
-    the peak that a soundtrack is held under.
+    the peak that a soundtrack is held under. The sounds are written to an `export` as well.
     """
     facts = facts_of(row)
     true = true_sound(workspace_root, row)
@@ -87,6 +100,8 @@ def scored_item(
     heard = {role: _hear(sound, facts, config) for role, sound in sounds.items()}
     noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
     heard[CONTROL] = hear(noise, opinion=facts.is_told)
+    if export is not None:
+        export.add(workspace_root, row, sounds | {CONTROL: noise[:samples]})
     shifts = {}
     if is_shifted:
         later = generated_sound(checkpoint, delayed_sample(sample), config)[:samples]

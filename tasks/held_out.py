@@ -34,7 +34,8 @@ LONGEST_S = 1.5
 HELD_OUT_COLUMN = f"""(
     SELECT list(struct_pack(
         item_id := i.item_id, task := i.task, split := i.split,
-        audio_ref := de.audio16_ref, start_s := w.start_s, end_s := w.end_s,
+        audio_ref := de.audio16_ref, frames10_ref := de.frames10_ref,
+        colour25_ref := de.colour25_ref, start_s := w.start_s, end_s := w.end_s,
         mixture := CASE WHEN m.mix_id IS NOT NULL THEN struct_pack(
             m.mix_id, m.duration_s, m.mix_ref, m.recipe, m.output_sha256, m.rendered_by) END,
         picture := CASE WHEN m.mix_id IS NOT NULL THEN {PICTURE} END,

@@ -16,10 +16,12 @@ from storage.catalog import Catalog
 from storage.ids import hash_of
 from storage.stage import ShardTarget
 from tasks import evaluate_generated, likeness, timing
+from tasks.av_benchmark import Exported
 from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import STAGE, EvaluateConfig, evaluate_checkpoint, held_out_loss
 from tasks.evaluate_generated import generated_sound
 from tasks.hear import Heard
+from tasks.scores import Score, row_of
 from tasks.snapshot import read_samples
 from tests.made_model import made_checkpoint, made_dataset
 from tests.made_workspace import make_workspace
@@ -161,8 +163,30 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
     ).read_text("utf-8")
     # An item's sound follows from the item and the seed, whatever else is generated.
     before = told(folder / "items.jsonl")[0]
-    evaluate_checkpoint(given, out, config)
+    # The benchmark is asked for each split, and only where one is named.
+    assert "evaluate.benchmark names no folder" in (folder / "README.md").read_text("utf-8")
+    monkeypatch.setattr(evaluate_generated, "require_tool", Path)
+    monkeypatch.setattr(evaluate_generated, "benchmark_rows", benchmark_told)
+    benched = replace(config, benchmark="/opt/av-benchmark")
+    rows = evaluate_checkpoint(given, out, benched)["evaluations"]
+    assert [(r["value"], r["items"]) for r in rows if r["metric"] == "avbench_desync"] == [(0.8, 1)]
     assert told(folder / "items.jsonl") == [before]
+
+
+def benchmark_told(tool: Path, split: str, exported: Exported) -> list[dict[str, Any]]:
+    """A row that says how long what was exported is, where its sounds are all there."""
+    assert str(tool) == "/opt/av-benchmark"
+    for role in ("truth", "score", "ceiling", "control"):
+        (path,) = exported.sounds(role).iterdir()
+        assert (path.name, soundfile.info(path).frames) == ("tts-200.wav", 12_800)
+    return [
+        row_of(
+            ("avbench_desync", "score", "all", split),
+            Score(exported.length_s, 0, 1),
+            exported.items,
+            "s",
+        )
+    ]
 
 
 def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
