@@ -5,18 +5,20 @@ Legend: T samples at 16 kHz, F frames, H height, W width.
 
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timeline import AUDIO_HZ, MOTION_FPS, VISUAL_FPS
+from models.timeline import AUDIO_HZ, MOTION_FPS, VISUAL_FPS, count
 from tasks.av_benchmark import SOUNDS, Exported
 from tasks.media import read_frames, to_pcm16
 from tasks.scores import TRUTH
 
 FOLDER = "av-benchmark"
+HELD_S = 0.4
 
 
 class AvExport:
@@ -65,7 +67,10 @@ class AvExport:
 
 
 def write_film(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
-    """Writes frames (F, H, W, 3) as H.264 in MP4; an odd row or column at the end is left out."""
+    """Writes frames (F, H, W, 3) as H.264 in MP4; an odd row or column at the end is left out.
+
+    The last frame is held for HELD_S: the tool refuses a film that is a frame short at its own rate.
+    """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,8 @@ def write_film(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
     with av.open(str(path), "w", format="mp4") as out:
         stream: Any = out.add_stream("libx264", rate=fps, options={"crf": "17", "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number, image in enumerate(frames):
+        held = np.repeat(frames[-1:], count(HELD_S, fps), axis=0)
+        for number, image in enumerate(chain(frames, held)):
             cut = np.ascontiguousarray(image[:height, :width])
             frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
