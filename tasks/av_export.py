@@ -69,7 +69,7 @@ class AvExport:
 def write_film(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
     """Writes frames (F, H, W, 3) as H.264 in MP4; an odd row or column at the end is left out.
 
-    The last frame is held for HELD_S: the tool refuses a film that is a frame short at its own rate.
+    The last frame is held for HELD_S: the tool refuses a film that is a frame short at its rate.
     """
     import av
 
