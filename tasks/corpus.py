@@ -204,7 +204,7 @@ TEST_MEDIA = {
     )
 }
 """Fetched with the corpus for tests alone: nobody is named whose consent one could ask."""
-TEST_WEIGHTS = ("transnetv2",)
+TEST_WEIGHTS = ("transnetv2", "speaker_net")
 """Optional weights that tests want, and that the demo does without."""
 
 

@@ -109,7 +109,7 @@ def scored_item(
     mouth = mouth_of(workspace_root, row)
     starts = true_word_starts(row, facts.words)
     timed = timed_item(facts, starts, mouth, sounds, shifts)
-    return Scored(facts, heard, timed, alike_item(facts, sounds))
+    return Scored(facts, heard, timed, alike_item(facts, sounds, heard))
 
 
 def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:

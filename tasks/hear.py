@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.timeline import AUDIO_HZ, index
+from tasks.align_words import Span
 from tasks.dnsmos import load_dnsmos
 from tasks.held_out import STRIKE_S, Strike
 from tasks.listen import ListenConfig, is_speech, speech_score
@@ -39,6 +40,7 @@ class Heard:
         dnsmos: overall opinion; None where it was not asked.
         pitches_hz: pitch at each of the item's strikes.
         logits: (P, C) of YAMNet.
+        spans: where the voice detector hears speech.
     """
 
     onsets_s: tuple[float, ...]
@@ -48,6 +50,7 @@ class Heard:
     dnsmos: float | None
     pitches_hz: tuple[float, ...]
     logits: NDArray[np.float64]
+    spans: Sequence[Span] = ()
 
     @property
     def is_audible(self) -> bool:
@@ -84,6 +87,7 @@ def hear(
         dnsmos=load_dnsmos().opinion(audio16).overall if opinion else None,
         pitches_hz=tuple(strike_pitch_hz(audio16, one.time_s) for one in strikes),
         logits=logits,
+        spans=spans,
     )
 
 

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from tasks.cepstra import Frames, mel_cepstra, warped_distance_db
 from tasks.decay import decay_s
-from tasks.hear import strike_pitch_hz
+from tasks.hear import Heard
 from tasks.held_out import Facts
 from tasks.scores import MADE, TRUTH, Row
 from tasks.speaker import similarity, voice_vector
-from tasks.voice import VoiceConfig, speech_spans
 
 Voice = NDArray[np.float32]
 
@@ -40,19 +39,20 @@ class AlikeItem:
     heard: Mapping[str, Alike]
 
 
-def alike_item(facts: Facts, sounds: Mapping[str, NDArray[np.float32]]) -> AlikeItem:
-    """What is heard in an item's sounds (T,) by role."""
-    return AlikeItem(facts, {role: _alike(facts, sound) for role, sound in sounds.items()})
+def alike_item(
+    facts: Facts, sounds: Mapping[str, NDArray[np.float32]], heard: Mapping[str, Heard]
+) -> AlikeItem:
+    """What an item's sounds (T,) by role have of the true one, with what is heard in each."""
+    alike = {role: _alike(facts, sound, heard[role]) for role, sound in sounds.items()}
+    return AlikeItem(facts, alike)
 
 
-def _alike(facts: Facts, audio16: NDArray[np.float32]) -> Alike:
-    decays_s = tuple(
-        decay_s(audio16, strike, strike_pitch_hz(audio16, strike.time_s))
-        for strike in facts.strikes
-    )
+def _alike(facts: Facts, audio16: NDArray[np.float32], heard: Heard) -> Alike:
+    pairs = zip(facts.strikes, heard.pitches_hz, strict=True)
+    decays_s = tuple(decay_s(audio16, strike, pitch_hz) for strike, pitch_hz in pairs)
     if not facts.is_told:
         return Alike(None, None, decays_s)
-    voice = voice_vector(audio16, speech_spans(audio16, VoiceConfig()))
+    voice = voice_vector(audio16, heard.spans)
     return Alike(mel_cepstra(audio16), voice, decays_s)
 
 

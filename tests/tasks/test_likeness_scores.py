@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.timeline import AUDIO_HZ
+from tasks.hear import Heard, strike_pitch_hz
 from tasks.held_out import Facts, Strike
 from tasks.likeness import Alike, AlikeItem, alike_item, likeness_record
 from tasks.likeness_scores import likeness_found
@@ -93,7 +94,10 @@ def test_what_is_heard_in_an_items_sounds_is_a_line_of_json() -> None:
     after = np.arange(AUDIO_HZ) / AUDIO_HZ - 0.5
     knock = np.sin(2 * math.pi * 500 * after) * np.exp(-20 * after) * (after >= 0)
     sounds = {role: knock.astype(np.float32) for role in ("score", "truth", "ceiling")}
-    item = alike_item(struck(0, 0.0).facts, sounds)
+    facts = struck(0, 0.0).facts
+    pitches_hz = tuple(strike_pitch_hz(sounds["truth"], one.time_s) for one in facts.strikes)
+    heard = Heard((), None, False, -20.0, None, pitches_hz, np.zeros((1, 1)))
+    item = alike_item(facts, sounds, dict.fromkeys(sounds, heard))
     (first, _), voice = item.heard["truth"].decays_s, item.heard["truth"].voice
     assert first == pytest.approx(math.log(1000) / 20, rel=0.1) and voice is None
     record = json.loads(json.dumps(likeness_record(saying(3, "", 0, math.pi / 3, 0.2))))

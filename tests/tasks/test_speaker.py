@@ -54,7 +54,7 @@ def test_too_little_speech_and_silence_have_no_voice() -> None:
 @pytest.mark.weights
 def test_a_voice_is_more_like_itself_than_like_another_whatever_it_says_and_how_loudly() -> None:
     if not is_cached(WEIGHTS["speaker_net"].fetch_spec):
-        pytest.skip("not cached: `tasks.weights.locate('speaker_net')` fetches it")
+        pytest.skip("Resemblyzer is not cached: run `.venv/bin/python -m tasks.corpus --fetch`")
 
     def voice(name: str, text: str, level: float = 1.0) -> NDArray[np.float32]:
         spoken = say(name, text, 1.0)
