@@ -80,16 +80,22 @@ def flops_of_forward(config: VSSFlowConfig, shape: StepShape) -> int:
     return sum(product.forward for product in products(config, shape))
 
 
-def activation_numbers(config: VSSFlowConfig, shape: StepShape) -> int:
-    """How many numbers the forward pass keeps for the backward pass, with fused attention.
+def activation_numbers(config: VSSFlowConfig, shape: StepShape, *, fused: bool = True) -> int:
+    """How many numbers the forward pass keeps for the backward pass, with fused attention or not.
 
     Of a token a block keeps 9 W of self-attention (the input of its norm and of its projection,
     queries, keys and values in one, queries and keys turned, what was read by heads and joined),
     5 W of cross-attention, 2 W before the feed-forward network and 4 inner widths within it.
+    Attention that is not fused, as on a CPU, keeps what each head gives each token; what was read
+    only joined, and turned queries only scaled.
     """
     latents, context = shape.batch * shape.latents, shape.batch * shape.context
     width, wide = config.width, config.context_width
-    in_block = shape.batch * shape.tokens * (16 * width + 4 * config.ffn_width + 2 * config.heads)
+    of_token = 16 * width + 4 * config.ffn_width + 2 * config.heads
+    if not fused:
+        of_token += config.heads * (shape.tokens + shape.context - 2)
+        of_token -= (3 + config.context_positions) * width
+    in_block = shape.batch * shape.tokens * of_token
     of_context = 2 * width * context  # keys and values of a layer
     kept = config.layers * (in_block + of_context)
     kept += shape.batch * shape.tokens * width  # what leaves the last block

@@ -116,7 +116,8 @@ def train_cost(config: TrainConfig) -> TrainCost:
         gradients_bytes=NUMBER_BYTES * trainable,
         optimiser_bytes=NUMBER_BYTES * ADAM_MOMENTS * trainable,
         copies_bytes=NUMBER_BYTES * everything * bool(config.ema) + rounded,
-        activations_bytes=product_bytes * activation_numbers(sizes, part),
+        activations_bytes=product_bytes
+        * activation_numbers(sizes, part, fused=device.type == "cuda"),
         flops_per_step=flops_per_step(sizes, whole) // config.ranks,
         device=name_of(device, config.threads),
         precision=config.precision,

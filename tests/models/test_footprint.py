@@ -86,4 +86,5 @@ def test_the_kept_numbers_are_those_that_autograd_keeps_within_3_percent(
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = flow_loss(net, x, conditions, generator=torch.Generator(), dropout=NO_DROPOUT)
     assert loss.loss.requires_grad
-    assert 4 * activation_numbers(config, SHAPE) == pytest.approx(sum(kept.values()), rel=0.03)
+    counted = 4 * activation_numbers(config, SHAPE, fused=False)
+    assert counted == pytest.approx(sum(kept.values()), rel=0.03)
