@@ -28,6 +28,7 @@ REASONS: dict[str, str] = {
     "no_response": "The sound is no room's impulse response: nothing in it rings out; remove it.",
     "no_picture": "The source has no picture to make a soundtrack for.",
     "no_script": "The script has no word that can be spoken; give text or leave it out.",
+    "missing_weights": "The network's weights are not here; fetch them, then redrive this reason.",
     "content_hash": "Stored bytes do not match their recorded hash; redo the stage before.",
 }
 

@@ -130,6 +130,7 @@ def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, A
         "manifest": config.manifest,
         "sync": config.sync,
         "lips": config.lips,
+        "speaker": config.speaker,
         "extractor": config.extractor,
     }
     return catalog.rows(STAGE.items, fields)
