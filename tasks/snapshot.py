@@ -1,14 +1,14 @@
 """Freeze a dataset: its members, their split, and training shards that hold every input.
 
-**Whose voice a sample is told.** A vector of a voice also tells a little of what is said, and of the
-room and the level in which it is said; a model that is given a sample's own learns to read these off
-it, and misses them where it is given another recording's. So where the manifest or the truth names
-who speaks, a sample is given the voice of *another clip* of the same speaker: the next one by id,
-round the corner, among the training clips; a held-out item of a speaker without any, among those of
-its split. It is one clip and no mean over all, so that a model meets a speaker as far apart as
-single recordings are, which is what `sonify.voice_file` gives it. Where nobody is named, or a speaker
-has one clip, it is the clip's own. Only members' voices are given to members: a licence that keeps a
-clip out keeps its voice out. A mixture has the voice of its speech clip.
+**Whose voice a sample is told.** A vector of a voice also tells a little of what is said, and how
+and where; a model that is given a sample's own learns to read these off it, and misses them where
+it is given another recording's. So where the truth or the manifest names who speaks, a sample is
+given the voice of *another clip* of the same speaker: the next by id, round the corner, among the
+training clips; a held-out item of a speaker without any, among those of its split. It is one clip
+and no mean of all, so that a model meets a speaker as far apart as single recordings are, which is
+what `sonify.voice_file` gives it. Where nobody is named, or a speaker has one clip, it is the
+clip's own. Only members' voices are given: a licence that keeps a clip out keeps its voice out. A
+mixture has what its speech clip has.
 """
 
 import hashlib
