@@ -100,6 +100,7 @@ def test_a_clip_with_speech_has_its_voice_once_and_none_has_one_unless_it_is_ask
     ref = catalog.value("SELECT audio16_ref FROM decodes")
     sound = read_audio(root, ref, 1.0, 3.0, AUDIO_HZ)[0]
     expected = voice_vector(sound, [{"start_s": 0.2, "end_s": 1.9}])
+    assert expected is not None
     np.testing.assert_allclose(found[0], expected, atol=1e-3)
     bring_up(catalog, STAGE, SpeakerConfig())
     assert catalog.value("SELECT count(*) FROM features") == 0
