@@ -3,7 +3,7 @@
 Legend: T samples at 16 kHz, V speakers, E numbers of a voice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +35,21 @@ LONGEST_S = 60.0
 LIMITS = Limits(wall_s=120, cpu_s=60, memory_mb=1024, output_mb=64)
 
 
-def fit_voices(store: SampleStore) -> "VoiceTable | None":
-    """The mean voice of each speaker who is named in a training split; None without any voice.
+def fit_voices(store: SampleStore, trained: Sequence[int]) -> "VoiceTable | None":
+    """The mean voice of each speaker whom a training split names; None where no voice was told.
 
     Clips count alone: each gave its voice to one other of the same speaker, so that the voices that
     the samples were told are those of all of them.
+
+    Args:
+        store: the split's samples.
+        trained: indices of those that the model was trained on.
     """
     import torch
 
     from models.speaker import VoiceTable
 
-    if not len(store) or not store.has(SPEAKER).any():
+    if not store.has(SPEAKER)[list(trained)].any():
         return None
     only = SampleStore(store.workspace_root, [s.ref for s in store.shards], store.split, (SPEAKER,))
     is_clip = only.has(SPEAKER) & (only.column("task") != "mixture")
