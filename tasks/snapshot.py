@@ -1,15 +1,4 @@
-"""Freeze a dataset: its members, their split, and training shards that hold every input.
-
-**Whose voice a sample is told.** A vector of a voice also tells a little of what is said, and how
-and where; a model that is given a sample's own learns to read these off it, and misses them where
-it is given another recording's. So where the truth or the manifest names who speaks, a sample is
-given the voice of *another clip* of the same speaker: the next by id, round the corner, among the
-training clips; a held-out item of a speaker without any, among those of its split. It is one clip
-and no mean of all, so that a model meets a speaker as far apart as single recordings are, which is
-what `sonify.voice_file` gives it. Where nobody is named, or a speaker has one clip, it is the
-clip's own. Only members' voices are given: a licence that keeps a clip out keeps its voice out. A
-mixture has what its speech clip has.
-"""
+"""Freeze a dataset: its members, their split, and training shards that hold every input."""
 
 import hashlib
 import io
@@ -34,7 +23,8 @@ from tasks.licences import allowed
 from tasks.look import COMPOSED, MOTION_EXTRACTOR
 from tasks.mix_conditions import IS_COMPOSED, PICTURE, combined, phonemes_on_grid, whole
 from tasks.scan import BELOW_FOLDER
-from tasks.speaker import SpeakerName, speaker_name
+from tasks.speaker import SpeakerName
+from tasks.told_voices import told_voices
 
 SPLITS = ("train", "validation", "test")
 SHARD_ITEMS = 512
@@ -267,36 +257,8 @@ def _may_enter(source_id: str) -> str:
           AND {allowed(source_id)}"""
 
 
-VOICES = f"""
-    -- Clips with a voice, in a ring for each speaker and split.
-    ring AS (
-        SELECT *, row_number() OVER (PARTITION BY name, split ORDER BY clip_id) AS place,
-               count(*) OVER (PARTITION BY name, split) AS many,
-               count(*) FILTER (split = 'train') OVER (PARTITION BY name) AS many_train
-        FROM (
-            SELECT w.clip_id, p.split, {speaker_name("w.source_id")} AS name,
-                   sp.shard_ref, sp.content_hash
-            FROM features sp JOIN windows w USING (clip_id) JOIN kinds k USING (clip_id)
-            JOIN splits p USING (source_id)
-            WHERE sp.extractor = $speaker AND k.kept AND k.task IN ('tts', 'visual_tts')
-              AND {_may_enter("w.source_id")}
-        )
-    ),
-    voiced AS (
-        SELECT r.clip_id AS for_clip_id,
-               struct_pack(clip_id := coalesce(o.clip_id, r.clip_id), name := r.name,
-                           shard_ref := coalesce(o.shard_ref, r.shard_ref),
-                           content_hash := coalesce(o.content_hash, r.content_hash)) AS speaker
-        FROM ring r
-        LEFT JOIN ring o ON o.name = r.name
-             AND o.split = CASE WHEN r.many_train > 0 THEN 'train' ELSE r.split END
-             AND o.place = r.place % CASE WHEN r.many_train > 0 THEN r.many_train ELSE r.many END
-                           + 1
-    )"""
-"""Whose voice is given to each clip that has one; nothing where no network hears voices."""
-
 MEMBERS = f"""
-    WITH {VOICES.strip()},
+    WITH {told_voices(_may_enter("w.source_id"))},
     said AS (
         SELECT clip_id, list(struct_pack(phoneme, start_s, end_s) ORDER BY position) AS phonemes
         FROM phonemes GROUP BY clip_id
