@@ -37,6 +37,7 @@ USAGE_ERRORS = frozenset(
         "UnknownName",
         "NothingRejected",
         "NoVoice",
+        "UnknownVoice",
         "WorldError",
         "PackageError",
     ]
@@ -217,6 +218,10 @@ def sonify(
         ),
     ] = None,
     script: Annotated[Path | None, typer.Option(help="Words to speak: srt, vtt or txt.")] = None,
+    voice: Annotated[
+        str | None,
+        typer.Option(help="Who speaks: a name that the model's card lists, or a recording."),
+    ] = None,
     takes: Annotated[int, typer.Option(help="Soundtracks for each film.", min=1, max=16)] = 1,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -225,7 +230,7 @@ def sonify(
     """Give silent films their sound; the picture is copied untouched."""
     from flows.commands import run_sonify
 
-    run_sonify(sources, out, model, script, takes, workspace, as_json, workers)
+    run_sonify(sources, out, model, script, voice, takes, workspace, as_json, workers)
 
 
 @app.command(epilog="Example: talkies report demo")

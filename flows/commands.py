@@ -218,14 +218,17 @@ def run_sonify(
     out: Path,
     model: str | None,
     script: Path | None,
+    voice: str | None,
     takes: int,
     option: str | None,
     as_json: bool,
     workers: int | None,
 ) -> None:
     """`talkies sonify`: ingest the films, look at them, generate, and copy the results out."""
+    from tasks.checkpoint import read_card
     from tasks.script import read_script
     from tasks.source_uri import uri_of
+    from tasks.voice_choice import require_voice
 
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if missing := [str(path) for path in sources if not path.is_file()]:
@@ -244,8 +247,12 @@ def run_sonify(
             ("sonify", "targets", targets),
             ("sonify", "takes", takes),
             ("sonify", "checkpoint", checkpoint),
+            *_voice_changes(voice),
         ),
     )
+    sonify = job.load().configs["sonify"]
+    if sonify.voice or sonify.voice_file:
+        require_voice(read_card(workspace.fetch(f"checkpoints/{checkpoint}")), sonify)
     _bring_up_to_date(job, film_stages(job.load().configs["faces"].lips), "films")
     made = _asked(workspace, queries.soundtracks, checkpoint, files, takes)
     out.mkdir(parents=True, exist_ok=True)
@@ -255,6 +262,16 @@ def run_sonify(
     console.say_rows(made, title="soundtracks (AI-generated)", as_json=as_json)
     if len({row["source"] for row in made}) < len(set(files)):
         raise console.fail("some films got no soundtrack; see `talkies catalog rejects`")
+
+
+def _voice_changes(voice: str | None) -> tuple[tuple[str, str, Any], ...]:
+    """The settings of a voice that is asked for: a file where there is one, else a name."""
+    if voice is None:
+        return ()
+    path = Path(voice).expanduser()
+    name, value = ("voice_file", str(path.resolve())) if path.is_file() else ("voice", voice)
+    # Both together are refused, so what the recipe asks for goes first.
+    return (("sonify", "voice", ""), ("sonify", "voice_file", ""), ("sonify", name, value))
 
 
 def _model_for(workspace: Workspace, asked: str, as_json: bool) -> str:

@@ -6,6 +6,8 @@ and with the front end of the weights published as Resemblyzer.
 Legend: B windows, T samples at 16 kHz, F frames of 10 ms, E = 256 numbers of a voice.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,3 +47,16 @@ class SpeakerNet(nn.Module):
             audio, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True
         )
         return spectra.abs().square().transpose(1, 2) @ self.bank
+
+
+class VoiceTable(nn.Module):
+    """The voices that a model has heard and knows by name."""
+
+    vectors: Tensor
+    """(V, E), each of unit length, in the order of `names`."""
+
+    def __init__(self, names: Sequence[str], size: int) -> None:
+        """A table of these names, perhaps none, whose voices are still to be filled in."""
+        super().__init__()
+        self.names = tuple(names)
+        self.register_buffer("vectors", torch.zeros(len(self.names), size))

@@ -28,6 +28,8 @@ REASONS: dict[str, str] = {
     "no_response": "The sound is no room's impulse response: nothing in it rings out; remove it.",
     "no_picture": "The source has no picture to make a soundtrack for.",
     "no_script": "The script has no word that can be spoken; give text or leave it out.",
+    "missing_weights": "The network's weights are not here; fetch them, then redrive this reason.",
+    "no_voice": "The model cannot speak in the voice that was asked for; name one that it knows.",
     "content_hash": "Stored bytes do not match their recorded hash; redo the stage before.",
 }
 

@@ -20,6 +20,8 @@ Sample = dict[str, Any]
 TASKS = ("v2s", "visual_tts", "tts", "mixture")
 FEATURES = ("sync", "lips")
 """Aligned conditions (N, D) that a sample may hold besides motion and phonemes."""
+SPEAKER = "speaker"
+"""Who speaks (1, D), of samples that have a voice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +97,7 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         has_visual=torch.tensor([s["visual"] is not None for s in samples]),
         has_motion=torch.tensor([s["motion"] is not None for s in samples]),
         **_features(samples, length),
+        **_speakers(samples),
     )
     return Batch(latents, conditions, tuple(sample["task"] for sample in samples))
 
@@ -115,6 +118,21 @@ def _features(samples: list[Sample], length: int) -> "dict[str, torch.Tensor]":
             if values is not None:
                 _place(found[name][row], values)
     return found
+
+
+def _speakers(samples: list[Sample]) -> "dict[str, torch.Tensor]":
+    """Voices (B, D) where any sample has one, and which samples do."""
+    import torch
+
+    given = [sample.get(SPEAKER) for sample in samples]
+    known = next((voice for voice in given if voice is not None), None)
+    if known is None:
+        return {}
+    voices = [np.zeros_like(known) if voice is None else voice for voice in given]
+    return {
+        SPEAKER: torch.from_numpy(np.concatenate(voices)).float(),
+        f"has_{SPEAKER}": torch.tensor([voice is not None for voice in given]),
+    }
 
 
 def _place(target: "torch.Tensor", values: np.ndarray) -> None:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from models.codec import Codec
     from models.durations import DurationPredictor
     from models.shortcut import ShortcutFlow
+    from models.speaker import VoiceTable
     from models.transformer import VSSFlow
 
 FORMAT = 1
 WEIGHTS, CODEC, CARD = "model.safetensors", "codec.safetensors", "config.json"
 DURATIONS, FEW_STEPS = "durations.safetensors", "few_steps.safetensors"
+VOICES = "voices.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +33,13 @@ class Extras:
     """Networks that a checkpoint may hold beside the model, each in a file of its field's name.
 
     `durations` is None for a model that was trained without speech, or by an older talkies;
-    `few_steps` for one that was trained without `train.few_steps`.
+    `few_steps` for one that was trained without `train.few_steps`; `voices` for one that was not
+    told who speaks.
     """
 
     durations: "DurationPredictor | None" = None
     few_steps: "ShortcutFlow | None" = None
+    voices: "VoiceTable | None" = None
 
     def described(self) -> dict[str, dict[str, Any]]:
         """What the card says of those that there are: what it takes to build them again."""
@@ -44,6 +48,9 @@ class Extras:
             told["durations"] = dataclasses.asdict(self.durations.config)
         if self.few_steps is not None:
             told["few_steps"] = {"finest_steps": self.few_steps.finest_steps}
+        if self.voices is not None:
+            size = self.voices.vectors.shape[1]
+            told["voices"] = {"names": list(self.voices.names), "size": size}
         return told
 
     @classmethod
@@ -51,16 +58,19 @@ class Extras:
         """Those that a card describes, with weights that are still to be loaded."""
         from models.durations import DurationConfig, DurationPredictor
         from models.shortcut import ShortcutFlow
+        from models.speaker import VoiceTable
 
         durations, few_steps = card.get("durations"), card.get("few_steps")
+        voices = card.get("voices")
         return cls(
             DurationPredictor(DurationConfig(**durations)) if durations else None,
             ShortcutFlow(model, **few_steps) if few_steps else None,
+            VoiceTable(**voices) if voices else None,
         )
 
     def files(self) -> "dict[str, torch.nn.Module]":
         """Those that there are, by the name of their file."""
-        found = {DURATIONS: self.durations, FEW_STEPS: self.few_steps}
+        found = {DURATIONS: self.durations, FEW_STEPS: self.few_steps, VOICES: self.voices}
         return {name: network for name, network in found.items() if network is not None}
 
 
@@ -83,6 +93,11 @@ class Checkpoint:
     def few_steps(self) -> "ShortcutFlow | None":
         """What generates in few steps."""
         return self.extras.few_steps
+
+    @property
+    def voices(self) -> "VoiceTable | None":
+        """The voices that it knows by name; None where it was not told who speaks."""
+        return self.extras.voices
 
 
 def save_checkpoint(
@@ -153,7 +168,7 @@ def checked_card(folder: Path, checkpoint_id: str = "") -> dict[str, Any]:
     if card.get("format") != FORMAT:
         raise ValueError(f"checkpoint {folder}: format {card.get('format')} is not {FORMAT}")
     kept = [WEIGHTS, CODEC]
-    kept += [name for name in (DURATIONS, FEW_STEPS) if Path(name).stem in card]
+    kept += [name for name in (DURATIONS, FEW_STEPS, VOICES) if Path(name).stem in card]
     _require_files(folder, *kept)
     for name in kept:
         if sha256_file(folder / name) != card["sha256"].get(name):

@@ -13,7 +13,7 @@ OF_ONE_MACHINE: dict[str, tuple[str, ...]] = {
     "decode": ("scene_detector", "scene_weights"),
     "look": ("sync_weights", "sync_device"),
     "faces": ("lips_weights", "lips_device"),
-    "sonify": ("dataset", "checkpoint", "targets", "takes"),
+    "sonify": ("dataset", "checkpoint", "targets", "takes", "voice", "voice_file"),
 }
 """Settings that mean nothing in another workspace."""
 

@@ -16,6 +16,7 @@ from tasks.lip_envelope import MOUTH_COLUMN
 from tasks.media import read_audio
 from tasks.mix_conditions import PICTURE
 from tasks.onsets import merged
+from tasks.speaker import speaker_name
 from tasks.word_errors import compared_words
 from tasks.world_content import MATERIALS
 from tasks.world_sound import ring_s
@@ -41,9 +42,7 @@ HELD_OUT_COLUMN = f"""(
         picture := CASE WHEN m.mix_id IS NOT NULL THEN {PICTURE} END,
         duration_s := i.duration_s,
         voice_clip_id := vw.clip_id, mouth := {MOUTH_COLUMN},
-        voice := coalesce((SELECT voice FROM truths tv WHERE tv.source_id = vw.source_id),
-                          (SELECT min(name) FROM named_sources ns
-                           WHERE ns.source_id = vw.source_id AND ns.kind = 'speaker')),
+        voice := {speaker_name("vw.source_id")},
         text := tr.text, voice_start_s := vw.start_s, voice_end_s := vw.end_s,
         words := (SELECT list(struct_pack(word, start_s, end_s) ORDER BY position)
                   FROM true_words tw WHERE tw.source_id = vw.source_id),

@@ -88,9 +88,17 @@ def _model(checkpoint_id: str, card: Row) -> str:
         "weights": f"`model.safetensors`, sha256 {card.get('sha256', {}).get('model.safetensors')}",
         "codec": f"`codec.safetensors`, sha256 {card.get('sha256', {}).get('codec.safetensors')}",
         "phoneme table": card.get("phoneme_table"),
+        "voices": _voices(card),
         "rounded to float16 from": card.get("rounded_from"),
     }
     return "## Model\n\n" + _list(facts)
+
+
+def _voices(card: Row) -> str | None:
+    """Which voices it can be asked for; None where it was not told who speaks."""
+    if "voices" not in card:
+        return None
+    return ", ".join(["that of a recording", *(f"`{name}`" for name in card["voices"]["names"])])
 
 
 def _data(card: Row, data: Sequence[Row]) -> str:

@@ -22,6 +22,7 @@ from tasks.checkpoint import (
     CODEC,
     DURATIONS,
     FEW_STEPS,
+    VOICES,
     WEIGHTS,
     checked_card,
     id_of,
@@ -36,7 +37,7 @@ FORMAT = 1
 PACKAGE = "package.json"
 ROUNDED = (WEIGHTS, FEW_STEPS)
 """Files that are written in float16; the others are small, or bound the quality."""
-FILES = (WEIGHTS, CODEC, DURATIONS, FEW_STEPS, CARD, README)
+FILES = (WEIGHTS, CODEC, DURATIONS, FEW_STEPS, VOICES, CARD, README)
 """All that a package may hold beside PACKAGE."""
 OWN_COLUMNS = ("run_id", "ref", "catalog_snapshot", "shard_refs")
 """Columns whose values mean nothing in another catalog."""

@@ -22,6 +22,7 @@ from tasks import (
     scan,
     snapshot,
     sonify,
+    speaker,
     split,
     sync,
     train,
@@ -41,6 +42,7 @@ INGEST: tuple[Stage, ...] = (
 )
 LABELS: tuple[Stage, ...] = (
     listen.STAGE,
+    speaker.STAGE,
     transcribe.STAGE,
     phonemize.STAGE,
     look.STAGE,

@@ -81,6 +81,7 @@ FILES = (
     ("train", "init_from"),
     ("look", "sync_weights"),
     ("faces", "lips_weights"),
+    ("sonify", "voice_file"),
 )
 """Settings that name a file or a folder; where it is relative, it counts from the recipe."""
 
@@ -100,8 +101,8 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     seen = recipe.configs["look"]
-    lips = recipe.configs["faces"].lips
-    recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, lips=lips)
+    told = {"lips": recipe.configs["faces"].lips, "speaker": recipe.configs["speaker"].network}
+    recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, **told)
     recipe = recipe.with_config("look_mixtures", **dataclasses.asdict(seen))
     if seen.sync == SYNCHFORMER:
         recipe = recipe.with_config("decode", colour25=True)

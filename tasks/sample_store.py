@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from storage.features import DTYPE
 from storage.workspace import Workspace
-from tasks.batches import FEATURES, Sample
+from tasks.batches import FEATURES, SPEAKER, Sample
 from tasks.snapshot import ARRAYS, arrays_sha256
 
 CHANNELS = {"latents": "latent_channels"}
-CHANNELS |= {name: f"{name}_channels" for name in ("visual", "motion", *FEATURES)}
+LATER = (*FEATURES, SPEAKER)
+"""Arrays that shards of older datasets do not hold."""
+CHANNELS |= {name: f"{name}_channels" for name in ("visual", "motion", *LATER)}
 ALIGN_BYTES = 64
 PREFIX_BYTES = 4
 
@@ -56,8 +58,7 @@ def index_shard(workspace_root: str | Path, ref: str) -> Shard:
     path = Workspace.at(workspace_root).fetch(ref)
     with pq.ParquetFile(path) as file:
         names = set(file.schema_arrow.names)
-        # Shards from before sync and lips have none in any sample.
-        there = [name for name in ARRAYS if name not in FEATURES or name in names]
+        there = [name for name in ARRAYS if name not in LATER or name in names]
         if not names.issuperset(f"{name}_bytes" for name in there):
             raise ValueError(
                 f"shard {ref} says no sizes, an older talkies wrote it: build the dataset again"
@@ -155,7 +156,7 @@ class SampleStore:
     def column(self, name: str) -> np.ndarray:
         """A small column of every sample (samples,), in the order of their indices.
 
-        It is 0 in shards from before the column.
+        It is 0 in shards from before the column, and None where a sample has no text in it.
         """
         parts = [
             shard.table[name].to_numpy()
@@ -183,8 +184,8 @@ class SampleStore:
         """The samples of these indices, as views of one buffer.
 
         Keys: item_id, task, latents (N, C) float16, phonemes (N,) int16, visual (F, Dv), motion
-        (N, Dm), sync (N, Dy) and lips (N, Dl) float16 or None. Raises SampleError where a shard's
-        bytes are not what was frozen, and OSError where a shard cannot be read.
+        (N, Dm), sync (N, Dy), lips (N, Dl) and speaker (1, Ds) float16 or None. Raises SampleError
+        where a shard's bytes are not what was frozen, and OSError where a shard cannot be read.
         """
         rows = [self.places[index] for index in indices]
         sizes = [np.where(self.wanted, self.shards[s].sizes[row], -1) for s, row in rows]

@@ -16,13 +16,15 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
-from tasks.batches import FEATURES
+from tasks.batches import FEATURES, SPEAKER
 from tasks.clip_encoders import NONE, LipsName, SyncName
 from tasks.encoders import EncoderName
 from tasks.licences import allowed
 from tasks.look import COMPOSED, MOTION_EXTRACTOR
 from tasks.mix_conditions import IS_COMPOSED, PICTURE, combined, phonemes_on_grid, whole
 from tasks.scan import BELOW_FOLDER
+from tasks.speaker import SpeakerName
+from tasks.told_voices import told_voices
 
 SPLITS = ("train", "validation", "test")
 SHARD_ITEMS = 512
@@ -51,9 +53,13 @@ SAMPLE_SCHEMA = pa.schema(
         ("lips_channels", pa.int32()),
         ("sync_bytes", pa.int32()),
         ("lips_bytes", pa.int32()),
+        ("speaker", pa.binary()),
+        ("speaker_channels", pa.int32()),
+        ("speaker_bytes", pa.int32()),
+        ("speaker_name", pa.string()),
     ]
 )
-ARRAYS = ("latents", "phonemes", "visual", "motion", *FEATURES)
+ARRAYS = ("latents", "phonemes", "visual", "motion", *FEATURES, SPEAKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class SnapshotConfig:
         extractor: whose image features are taken; set from `look.extractor`.
         sync: whose sync features are taken, if any; set from `look.sync`.
         lips: whose lip features are taken, if any; set from `faces.lips`.
+        speaker: whose vectors of voices are taken, if any; set from `speaker.network`.
     """
 
     name: str = "dataset"
@@ -78,6 +85,7 @@ class SnapshotConfig:
     extractor: EncoderName = "efficientnet_lite0"
     sync: SyncName = "none"
     lips: LipsName = "none"
+    speaker: SpeakerName = "none"
 
 
 def snapshot_shard(shard: ShardRef, out: ShardTarget, config: SnapshotConfig) -> ShardResult:
@@ -129,6 +137,7 @@ def _sample(workspace_root: str, member: dict[str, Any]) -> dict[str, Any]:
         **_packed("motion", "motion_channels", _seen(workspace_root, member, "motion", MOTION_FPS)),
         **_packed("sync", "sync_channels", _seen(workspace_root, member, "sync", MOTION_FPS)),
         **_packed("lips", "lips_channels", _lips(workspace_root, member)),
+        **_speaker(workspace_root, member["speaker"]),
         "phonemes": phonemes.tobytes(),
     }
 
@@ -155,6 +164,14 @@ def _lips(workspace_root: str, member: dict[str, Any]) -> np.ndarray | None:
     if lips is None or not len(lips):
         return None
     return combined([part], [lips], "insert", member["duration_s"], MOTION_FPS)
+
+
+def _speaker(workspace_root: str, voice: dict[str, Any] | None) -> dict[str, Any]:
+    """The voice that a sample is told and whose it is."""
+    clip_id = voice["clip_id"] if voice else ""
+    array = _feature(workspace_root, clip_id, voice)
+    name = voice["name"] if voice else None
+    return _packed(SPEAKER, "speaker_channels", array) | {"speaker_name": name}
 
 
 def _packed(name: str, channels: str, array: np.ndarray | None) -> dict[str, Any]:
@@ -200,8 +217,8 @@ def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) 
     """The samples of one split with arrays in place of bytes, ordered by item_id.
 
     Keys: item_id, task, latents (N, C) float32, phonemes (N,) int64, visual (F, Dv) float32 or
-    None, motion (N, Dm), sync (N, Dy) and lips (N, Dl) float32 or None. Raises FileNotFoundError
-    where a shard is missing.
+    None, motion (N, Dm), sync (N, Dy), lips (N, Dl) and speaker (1, Ds) float32 or None. Raises
+    FileNotFoundError where a shard is missing.
     """
     samples = []
     for ref in shard_refs:
@@ -212,7 +229,7 @@ def read_samples(workspace_root: str | Path, shard_refs: list[str], split: str) 
 
 def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
     def array(name: str, channels: str) -> np.ndarray | None:
-        # Shards from before sync and lips have no such column.
+        # Shards from before sync, lips and speakers have no such column.
         if row.get(name) is None:
             return None
         flat = np.frombuffer(row[name], dtype=DTYPE).astype(np.float32)
@@ -226,12 +243,23 @@ def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
         "motion": array("motion", "motion_channels"),
         "sync": array("sync", "sync_channels"),
         "lips": array("lips", "lips_channels"),
+        SPEAKER: array(SPEAKER, "speaker_channels"),
         "phonemes": np.frombuffer(row["phonemes"], dtype=np.int16).astype(np.int64),
     }
 
 
+def _may_enter(source_id: str) -> str:
+    """SQL: whether a source, given as an expression, is below the folder, listed and licensed."""
+    return f"""EXISTS (FROM files f WHERE f.source_id = {source_id}
+                      AND CASE WHEN EXISTS (FROM files m WHERE m.listed_in = $manifest)
+                          THEN f.listed_in = $manifest
+                          ELSE $folder = '' OR {BELOW_FOLDER} END)
+          AND {allowed(source_id)}"""
+
+
 MEMBERS = f"""
-    WITH said AS (
+    WITH {told_voices(_may_enter("w.source_id"))},
+    said AS (
         SELECT clip_id, list(struct_pack(phoneme, start_s, end_s) ORDER BY position) AS phonemes
         FROM phonemes GROUP BY clip_id
     ),
@@ -239,6 +267,7 @@ MEMBERS = f"""
         SELECT w.clip_id AS item_id, w.clip_id AS source_clip_id, w.clip_id AS other_clip_id,
                k.task, p.split, w.duration_s,
                CASE WHEN k.task = 'v2s' THEN NULL ELSE w.clip_id END AS phoneme_clip_id,
+               phoneme_clip_id AS voice_clip_id,
                0.0::DOUBLE AS phonemes_at_s, 'add' AS combine, '' AS looked,
                CASE WHEN w.has_picture AND k.task <> 'tts'
                     THEN {whole("w.clip_id", "w.duration_s")} END AS picture,
@@ -248,7 +277,7 @@ MEMBERS = f"""
         UNION ALL
         SELECT mix_id, coalesce(speech_clip_id, ambience_clip_id),
                coalesce(ambience_clip_id, speech_clip_id), 'mixture', split, duration_s,
-               recipe->>'$.conditions.phonemes.clip_id',
+               recipe->>'$.conditions.phonemes.clip_id', speech_clip_id,
                coalesce((recipe->>'$.conditions.phonemes.at_s')::DOUBLE, 0.0),
                recipe->>'$.conditions.combine',
                CASE WHEN {IS_COMPOSED} THEN '{COMPOSED}' ELSE '' END,
@@ -282,14 +311,16 @@ MEMBERS = f"""
         SELECT c.item_id, c.task, c.split, c.duration_s, c.combine, c.phonemes_at_s,
                co.codec_id, said.phonemes, seen.parts,
                struct_pack(shard_ref := la.shard_ref, content_hash := la.content_hash) AS latents,
-               c.lips_part, struct_pack(li.shard_ref, li.content_hash) AS lips,
-               -- Without sync and lips it is what it was before there were any.
+               c.lips_part, struct_pack(li.shard_ref, li.content_hash) AS lips, voiced.speaker,
+               -- Without sync, lips and speaker it is what it was before there were any.
                sha256(to_json(struct_pack(
                    c.item_id, c.task, c.split, c.duration_s, co.codec_id, la.content_hash,
                    c.picture, c.combine, seen.hashes, said.phonemes, c.phonemes_at_s,
                    phoneme_table := '{TABLE_ID}'))::VARCHAR
                    || coalesce(' sync ' || seen.sync_hashes, '')
                    || coalesce(' lips ' || li.content_hash || c.lips_part::VARCHAR, '')
+                   || coalesce(' speaker ' || voiced.speaker.content_hash, '')
+                   || coalesce(' name ' || voiced.speaker.name, '')
                ) AS content_hash
         FROM candidates c
         CROSS JOIN codecs co
@@ -298,11 +329,8 @@ MEMBERS = f"""
         LEFT JOIN seen ON seen.item_id = c.item_id
         LEFT JOIN said ON said.clip_id = c.phoneme_clip_id
         LEFT JOIN features li ON li.clip_id = c.lips_part.clip_id AND li.extractor = $lips
-        WHERE EXISTS (FROM files f WHERE f.source_id = sw.source_id
-                      AND CASE WHEN EXISTS (FROM files m WHERE m.listed_in = $manifest)
-                          THEN f.listed_in = $manifest
-                          ELSE $folder = '' OR {BELOW_FOLDER} END)
-          AND {allowed("sw.source_id")}
+        LEFT JOIN voiced ON voiced.for_clip_id = c.voice_clip_id
+        WHERE {_may_enter("sw.source_id")}
           AND (len($licences::VARCHAR[]) = 0 OR EXISTS (
                FROM windows ow WHERE ow.clip_id = c.other_clip_id AND {allowed("ow.source_id")}))
     )
@@ -330,6 +358,6 @@ STAGE = Stage(
         Output("dataset_items", key="dataset_id"),
     ),
     run=snapshot_shard,
-    selects=("name", "folder", "manifest", "licences", "extractor", "sync", "lips"),
+    selects=("name", "folder", "manifest", "licences", "extractor", "sync", "lips", "speaker"),
     keeps_history=True,
 )

@@ -26,6 +26,7 @@ from tasks.sonify_config import SonifyConfig
 from tasks.soundtrack import soundtrack, window_seed
 from tasks.source_copy import local_source
 from tasks.source_uri import name_of
+from tasks.voice_choice import chosen_voice, voice_weights
 
 if TYPE_CHECKING:
     from models.durations import DurationPredictor
@@ -68,7 +69,8 @@ def sonify(item: dict[str, Any], out: ShardTarget, config: SonifyConfig) -> Rows
     started = time.perf_counter()
     predictor = checkpoint.durations if config.durations == "predicted" else None
     phonemes = spoken_phonemes(item, predictor)
-    item = item | {"_workspace": out.workspace}
+    voice = chosen_voice(checkpoint, config, Path(out.folder))
+    item = item | {"_workspace": out.workspace, "_voice": voice}
     audio = soundtrack(item, checkpoint, phonemes, config, out)
     rtf = (time.perf_counter() - started) / item["duration_s"]
     flac = Path(out.folder) / f"take-{item['take']}.flac"
@@ -132,6 +134,7 @@ def _generation_id(item: dict[str, Any], checkpoint: Checkpoint, config: SonifyC
         config.guidance,
         config.seed,
         *([chosen] if chosen else []),
+        *([voice] if (voice := voice_weights(config)) else []),
     )
 
 
@@ -250,8 +253,10 @@ STAGE = Stage(
     """,
     outputs=(Output("generations", key="item_id"),),
     run=sonify_shard,
-    selects=("dataset", "checkpoint", "targets", "takes"),
+    # A recorded voice counts by its hash, wherever it lies.
+    selects=("dataset", "checkpoint", "targets", "takes", "voice_file"),
+    weights=voice_weights,
     later_columns=("aligned",),
-    later=("speech_guidance", "solver", "tolerance", "precision", "durations"),
+    later=("speech_guidance", "solver", "tolerance", "precision", "durations", "voice"),
     keeps_history=True,
 )

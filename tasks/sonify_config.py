@@ -48,6 +48,11 @@ class SonifyConfig:
         durations: `predicted` speaks a script at the pace of the model's own training speech,
             from the start of each cue; `uniform` shares a cue's whole time among its words by
             their letters, as for a model that was trained without speech.
+        voice: who shall speak, by the name that the training data's truth or manifest gives them;
+            the model's card lists those that it knows. Empty leaves it to the model.
+        voice_file: a recording, or a film, of the voice that shall speak, of which the first minute
+            is heard; in place of a name, for a model that was told of voices
+            (`speaker.network`). Imitating a person needs that person's consent.
     """
 
     dataset: str = ""
@@ -62,12 +67,19 @@ class SonifyConfig:
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     durations: Literal["predicted", "uniform"] = "predicted"
+    voice: str = ""
+    voice_file: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a target named twice, and for steps that few_steps cannot take.
+        """Raises ValueError for a target named twice, two voices, and steps that cannot be taken.
 
         The soundtracks of a target that is named twice would be one.
         """
+        if self.voice and self.voice_file:
+            raise ValueError(
+                f"sonify.voice={self.voice!r} and sonify.voice_file={self.voice_file!r}: a "
+                "soundtrack has one voice; leave one of them out"
+            )
         files = [target.file for target in self.targets]
         if twice := sorted({file for file in files if files.count(file) > 1}):
             raise ValueError(f"sonify.targets names {twice[0]} twice; keep one of them")

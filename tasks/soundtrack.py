@@ -10,7 +10,7 @@ import numpy as np
 from models.timeline import AUDIO_HZ, LATENT_HZ, VISUAL_FPS, count
 from storage.features import read_feature
 from storage.stage import ShardTarget
-from tasks.batches import FEATURES, collate
+from tasks.batches import FEATURES, SPEAKER, collate
 from tasks.checkpoint import Checkpoint
 from tasks.loudness import true_peak_dbtp
 from tasks.mix_conditions import phonemes_on_grid
@@ -94,6 +94,8 @@ def _conditions(
         "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
         "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
         "motion": _held(motion, held_s, duration_s, LATENT_HZ),
+        # As in training: where nothing is said, nobody says it.
+        SPEAKER: item.get("_voice") if inside else None,
     }
     return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
 

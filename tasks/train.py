@@ -26,6 +26,7 @@ from tasks.train_ranks import trainer_of
 from tasks.train_watch import TrainingWatch, watched
 from tasks.trainer import Trainer
 from tasks.training_data import NoTrainingClip, TrainingData
+from tasks.voice_choice import fit_voices
 
 if TYPE_CHECKING:
     from models.codec import Codec
@@ -141,7 +142,9 @@ def _finish(
         card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
-    extras = Extras(_durations(trainer.data), student and student.trained)
+    data = trainer.data
+    voices = fit_voices(data.store, data.single + (data.mixed if config.mixture_steps else []))
+    extras = Extras(_durations(data), student and student.trained, voices)
     checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card, extras)
     written = read_card(workspace.path(ref))
     write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])

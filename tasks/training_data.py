@@ -15,7 +15,16 @@ import numpy as np
 
 from models.timeline import LATENT_HZ, count
 from storage.features import DTYPE
-from tasks.batches import FEATURES, Batch, Sample, chances, collate, crop, crop_start
+from tasks.batches import (
+    FEATURES,
+    SPEAKER,
+    Batch,
+    Sample,
+    chances,
+    collate,
+    crop,
+    crop_start,
+)
 from tasks.sample_store import SampleError, SampleStore
 from tasks.train_config import Task, TrainConfig
 
@@ -88,14 +97,15 @@ class TrainingData:
         self.channels = int(channels[self.single[0]])
         # Features are as wide as their extractor makes them.
         self.widths = {
-            name: int(store.column(f"{name}_channels").max()) for name in ("visual", *FEATURES)
+            name: int(store.column(f"{name}_channels").max())
+            for name in ("visual", *FEATURES, SPEAKER)
         }
         self._pools = [
             (pool, chances([self.tasks[index] for index in pool], balance) if pool else None)
             for pool, balance in ((self.single, config.balance), (self.mixed, 0.0))
         ]
         # Whether any sample has them decides what is drawn, so it is known before one is read.
-        self._features = {name: store.has(name) for name in FEATURES}
+        self._features = {name: store.has(name) for name in (*FEATURES, SPEAKER)}
 
     def plan(self, step: int) -> Plan:
         """The batch of a step; the same for the same step, whatever came before."""
@@ -146,7 +156,7 @@ class TrainingData:
         return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
 
     def _check(self, index: int, sample: Sample) -> None:
-        for name in ("latents", "visual", "motion", *FEATURES):
+        for name in ("latents", "visual", "motion", *FEATURES, SPEAKER):
             values = sample.get(name)
             if values is not None and not np.isfinite(values).all():
                 shard = self.store.shards[self.store.places[index][0]]

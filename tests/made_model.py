@@ -56,14 +56,20 @@ def made_sample(
     latents: int = 30,
     visual_dim: int = VISUAL_DIM,
     lips_dim: int = 0,
+    speaker_dim: int = 0,
 ) -> dict[str, Any]:
-    """A sample of a dataset shard, whose latents are nearly the same in every sample."""
+    """A sample of a dataset shard, whose latents are nearly the same in every sample.
+
+    Where it has a voice, that is one of two speakers, and the sample is told their name.
+    """
     rng = np.random.default_rng(number)
     steady = np.linspace(-1, 1, CHANNELS)[None] + 0.05 * rng.normal(size=(latents, CHANNELS))
     seen = task != "tts"
     visual = rng.normal(size=(latents * 2 // 5, visual_dim)) if seen else None
     motion = rng.normal(size=(latents, MOTION_DIM)) if seen else None
     lips = rng.normal(size=(latents, lips_dim)) if lips_dim and task == "visual_tts" else None
+    name = f"speaker {number % 2}" if speaker_dim and task != "v2s" else None
+    voice = np.eye(speaker_dim)[[number % 2]] if name else None
     phonemes = np.zeros(latents, np.int16) if task == "v2s" else rng.integers(1, 9, latents)
     return {
         "item_id": f"{task}-{number:03d}",
@@ -74,6 +80,8 @@ def made_sample(
         **_packed("motion", "motion_channels", motion),
         **_packed("sync", "sync_channels", None),
         **_packed("lips", "lips_channels", lips),
+        **_packed("speaker", "speaker_channels", voice),
+        "speaker_name": name,
         "phonemes": phonemes.astype(np.int16).tobytes(),
     }
 
@@ -84,10 +92,13 @@ def made_dataset(
     tasks: tuple[str, ...] = TASKS,
     visual_dim: int = VISUAL_DIM,
     lips_dim: int = 0,
+    speaker_dim: int = 0,
 ) -> list[str]:
     """The shard references of a dataset with every task in every split."""
     samples = [
-        made_sample(100 * place + number, task, split, 20 + 5 * number, visual_dim, lips_dim)
+        made_sample(
+            100 * place + number, task, split, 20 + 5 * number, visual_dim, lips_dim, speaker_dim
+        )
         for place, split in enumerate(("train", "validation", "test"))
         for task in tasks
         for number in range(per_task)

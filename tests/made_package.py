@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from models.shortcut import ShortcutFlow
+from models.speaker import VoiceTable
 from models.transformer import seeded
 from storage.catalog import Catalog
 from storage.ids import canonical_json
@@ -19,7 +20,7 @@ INIT = {"init_from": "/mine/begin.safetensors", "batch_size": 8}
 
 
 def trained(workspace: Workspace, look: dict[str, str] | None = None, **weights: float) -> str:
-    """The id of an untrained model, with a network for few steps, of a `make_workspace`.
+    """The id of an untrained model of a `make_workspace`, with a network for few steps and a voice.
 
     Args:
         workspace: as `make_workspace` made it.
@@ -30,7 +31,8 @@ def trained(workspace: Workspace, look: dict[str, str] | None = None, **weights:
     with torch.no_grad():
         for name, value in weights.items():
             model.get_parameter(name.replace("__", ".")).fill_(value)
-    extras = Extras(few_steps=ShortcutFlow(seeded(tiny_sizes(), 1), finest_steps=8))
+    student = ShortcutFlow(seeded(tiny_sizes(), 1), finest_steps=8)
+    extras = Extras(few_steps=student, voices=VoiceTable(["anna"], 8))
     folder = workspace.scratch("made")
     made, ref = save_checkpoint(workspace, folder, model, tiny_codec(), {}, extras)
     recipe = parse_recipe({"name": "made", "look": look or {}}, Path("made")).as_json()

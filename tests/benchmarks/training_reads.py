@@ -49,6 +49,7 @@ def made_samples(number: int) -> Iterator[dict[str, Any]]:
             **_packed("motion", "motion_channels", arrays["motion"]),
             **_packed("sync", "sync_channels", None),
             **_packed("lips", "lips_channels", None),
+            **_packed("speaker", "speaker_channels", None),
             "phonemes": np.zeros(250, np.int16).tobytes(),
         }
 

@@ -115,6 +115,22 @@ def test_a_workspaces_own_model_is_taken_before_the_shipped_one_unless_that_is_n
     assert own != package[1] and shipped == package[1]
 
 
+def test_a_voice_is_a_file_where_there_is_one_else_a_name_that_the_model_must_know(
+    origin: tuple[Path, str],
+    jobs: list[Job],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "voice.wav").write_bytes(b"voice")
+    for voice in ("Anna", str(tmp_path / "voice.wav")):
+        assert sonify(origin[0], tmp_path, "--voice", voice) == console.FAILED  # no flow ran
+    named, recorded = (job.load().configs["sonify"] for job in jobs)
+    assert (named.voice, named.voice_file) == ("Anna", "")
+    assert (recorded.voice, recorded.voice_file) == ("", str(tmp_path / "voice.wav"))
+    assert sonify(origin[0], tmp_path, "--voice", "bob") == console.USAGE
+    assert "it knows anna" in capsys.readouterr().err and len(jobs) == 2
+
+
 def test_where_no_model_ships_the_error_is_what_it_was(
     jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,3 +91,13 @@ def test_lips_and_sync_are_batched_where_a_sample_has_them_and_cropped_with_its_
     assert conditions.lips[0, :20, 0].tolist() == part["lips"][:, 0].tolist()
     assert not conditions.lips[0, 20:].any() and not conditions.lips[1].any()
     assert conditions.sync is None
+
+
+def test_voices_are_batched_where_a_sample_has_one_and_are_not_cropped() -> None:
+    voice = np.arange(5, dtype=np.float16)[None]
+    told = sample(60) | {"speaker": voice}
+    batch = collate([crop(told, 20, 20), sample(20)], 20, 1, 1).conditions
+    assert batch.speaker is not None and batch.speaker.dtype == torch.float32
+    assert batch.speaker.tolist() == [[0, 1, 2, 3, 4], [0, 0, 0, 0, 0]]
+    assert batch.present("speaker").tolist() == [True, False]
+    assert collate([sample(20)], 20, 1, 1).conditions.speaker is None

@@ -12,6 +12,7 @@ import torch
 from models.durations import DurationConfig, DurationPredictor
 from models.phoneme_ids import TABLE_ID
 from models.shortcut import ShortcutFlow
+from models.speaker import VoiceTable
 from models.transformer import seeded
 from storage.rejects import Rejected
 from storage.workspace import Workspace
@@ -20,6 +21,7 @@ from tasks.checkpoint import (
     CODEC,
     DURATIONS,
     FEW_STEPS,
+    VOICES,
     WEIGHTS,
     Extras,
     load_checkpoint,
@@ -93,6 +95,22 @@ def test_the_network_for_few_steps_comes_back_and_belongs_to_the_checkpoint(tmp_
     (folder / FEW_STEPS).write_bytes((folder / FEW_STEPS).read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(Rejected, match=f"{FEW_STEPS} was changed"):
         load_checkpoint(folder, checkpoint_id)
+
+
+@pytest.mark.parametrize("names", [("anna", "bob"), ()])
+def test_the_voices_that_it_knows_come_back_and_belong_to_the_checkpoint(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    model, codec, table = seeded(tiny_sizes(), 0), tiny_codec(), VoiceTable(names, 8)
+    table.vectors += torch.arange(8.0)
+    workspace, extras = Workspace.at(tmp_path).make(), Extras(voices=table)
+    checkpoint_id, ref = save_checkpoint(workspace, tmp_path / "made", model, codec, {}, extras)
+    read = load_checkpoint(workspace.path(ref), checkpoint_id).voices
+    assert read is not None and read.names == names
+    assert torch.equal(read.vectors, table.vectors)
+    (workspace.path(ref) / VOICES).write_bytes(b"")
+    with pytest.raises(Rejected, match=f"{VOICES} was changed"):
+        load_checkpoint(workspace.path(ref), checkpoint_id)
 
 
 def test_a_checkpoint_from_before_lips_and_sync_loads(stored: tuple[Path, str]) -> None:

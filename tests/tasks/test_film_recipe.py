@@ -24,9 +24,12 @@ def taken(text: str, stage: str, setting: str) -> Any:
     return getattr(parse_recipe(json.loads(text), Path("stored")).configs[stage], setting)
 
 
+FILMS = {"steps": 7, "takes": 3, "voice_file": "/mine/voice.wav"}
+
+
 def test_settings_of_one_machine_stay_behind_and_the_rest_reads_as_a_recipe() -> None:
     look = SYNC | {"extractor": "clip_vit_b16"}
-    text = came(look=look, decode={"face_px": 256}, sonify={"steps": 7, "takes": 3})
+    text = came(look=look, decode={"face_px": 256}, sonify=FILMS)
     assert "/mine" not in text and "cuda" not in text
     assert taken(text, "look", "sync") == "synchformer"
     assert taken(text, "look", "extractor") == "clip_vit_b16"

@@ -23,6 +23,7 @@ from tasks.checkpoint import (
     CARD,
     CODEC,
     FEW_STEPS,
+    VOICES,
     WEIGHTS,
     id_of,
     load_checkpoint,
@@ -80,7 +81,7 @@ def is_whole(workspace: Workspace) -> bool:
         return verify(catalog, stages=ALL) == [] and "checkpoints" not in swept
 
 
-def test_a_package_holds_the_large_weights_in_float16_and_the_codec_as_it_is(
+def test_a_package_holds_the_large_weights_in_float16_and_codec_and_voices_as_they_are(
     origin: tuple[Workspace, str], exported: Path
 ) -> None:
     folder = origin[0].path(f"checkpoints/{origin[1]}")
@@ -90,11 +91,13 @@ def test_a_package_holds_the_large_weights_in_float16_and_the_codec_as_it_is(
         assert {value.dtype for value in packed.values()} == {torch.float16}
         for key, value in packed.items():
             assert torch.equal(value, own[key].half())
-    assert (exported / CODEC).read_bytes() == (folder / CODEC).read_bytes()
+    for name in (CODEC, VOICES):
+        assert (exported / name).read_bytes() == (folder / name).read_bytes()
     card = json.loads((exported / CARD).read_text())
     assert card["rounded_from"] == origin[1]
     assert card["sha256"][WEIGHTS] == sha256_file(exported / WEIGHTS)
-    assert "onset_f1" in (exported / README).read_text()
+    assert "onset_f1" in (text := (exported / README).read_text())
+    assert "voices: that of a recording, `anna`" in text
 
 
 def test_a_package_tells_the_facts_of_its_rows_and_nothing_of_the_machine(

@@ -150,18 +150,21 @@ def test_mixtures_and_the_dataset_are_seen_by_the_network_that_looks_at_clips() 
         parse("{name: a, fit_codec: {pretrained: cvssp/audioldm2}}")
 
 
-def test_sync_and_lips_reach_the_stages_that_make_and_take_them() -> None:
+def test_sync_lips_and_voices_reach_the_stages_that_make_and_take_them() -> None:
     plain = parse("{}").configs
     assert plain["decode"].colour25 is False
     assert (plain["snapshot"].sync, plain["snapshot"].lips) == ("none", "none")
     configs = parse(
         "{look: {sync: synchformer, sync_weights: nets/sync.pth},"
-        " faces: {lips: av_hubert, lips_weights: /nets/lips.pt}}"
+        " faces: {lips: av_hubert, lips_weights: /nets/lips.pt}, speaker: {network: ge2e},"
+        " sonify: {voice_file: voice.wav}}"
     ).configs
     assert configs["decode"].colour25
     assert configs["look"].sync_weights == "/archive/nets/sync.pth"
     assert configs["look_mixtures"].sync_weights == configs["look"].sync_weights
     assert configs["faces"].lips_weights == "/nets/lips.pt"
+    assert configs["sonify"].voice_file == "/archive/voice.wav"
+    assert configs["snapshot"].speaker == "ge2e"
     assert (configs["snapshot"].sync, configs["snapshot"].lips) == ("synchformer", "av_hubert")
     coarse = parse("{look: {sync: pixels}, faces: {lips: mouth_track}}").configs
     assert not coarse["decode"].colour25

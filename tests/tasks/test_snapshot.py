@@ -18,6 +18,7 @@ from storage.rejects import Rejected
 from storage.schema import TABLES
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
+from tasks.sample_store import SampleStore
 from tasks.snapshot import STAGE, SnapshotConfig, read_samples, snapshot
 from tests.conftest import Place
 from tests.made_catalog import bring_up
@@ -130,6 +131,7 @@ def items(catalog: Catalog, config: SnapshotConfig = CONFIG) -> list[dict[str, A
         "manifest": config.manifest,
         "sync": config.sync,
         "lips": config.lips,
+        "speaker": config.speaker,
         "extractor": config.extractor,
     }
     return catalog.rows(STAGE.items, fields)
@@ -305,6 +307,71 @@ def samples(catalog: Catalog, split: str) -> dict[str, dict[str, Any]]:
 def frozen(opened: Catalog) -> Catalog:
     bring_up(opened, STAGE, CONFIG)
     return opened
+
+
+def speak(catalog: Catalog, clip: str, split: str, speaker: str | None, folder: str) -> None:
+    """A clip of speech whose voice is its own number; `truth:` says that the truth names it."""
+    number, said = int(clip.rpartition("-")[2]), (speaker or "").partition("truth:")[2]
+    named = None if said else speaker
+    catalog.insert("files", [row("files", uri=f"{folder}/{clip}", source_id=clip, speaker=named)])
+    window = {"clip_id": clip, "source_id": clip, "duration_s": CLIP_S, "has_picture": False}
+    catalog.insert("windows", [row("windows", **window)])
+    catalog.insert("kinds", [row("kinds", clip_id=clip, kept=True, task="tts")])
+    catalog.insert("splits", [row("splits", source_id=clip, split=split)])
+    if said:
+        catalog.insert("truths", [row("truths", source_id=clip, voice=said)])
+    catalog.insert("features", features(catalog.workspace.root, clip, CLIP_S, False))
+    voice = {"clip_id": clip, "extractor": "ge2e", "version": 1}
+    packed = pack_features(catalog.workspace.root, [voice | {"_array": np.full((1, 4), number)}])
+    catalog.insert("features", [row("features", **made) for made in packed])
+
+
+SPOKEN = {
+    "anna-1": ("train", "Anna", 2),
+    "anna-2": ("train", " anna ", 3),
+    "anna-3": ("train", "ANNA", 1),
+    "anna-4": ("test", "Anna", 2),
+    "anna-5": ("validation", "Anna", 2),
+    "bob-6": ("test", "truth:bob", 7),
+    "bob-7": ("test", "truth:bob", 6),
+    "carl-8": ("train", "Carl", 8),
+    "who-9": ("train", None, 9),
+    "who-10": ("train", "unknown", 10),
+}
+"""Clips, their split, who speaks, and whose voice each is to be given."""
+
+
+def test_a_sample_has_the_voice_of_another_clip_of_its_speaker_and_its_own_where_there_is_none(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    for clip, (split, speaker, _) in SPOKEN.items():
+        speak(catalog, clip, split, speaker, "/archive")
+    speak(catalog, "anna-0", "train", "Anna", "/elsewhere")
+    before = dataset_id(catalog)
+    config = dataclasses.replace(CONFIG, speaker="ge2e")
+    recipes = "UPDATE lake.mixtures SET speech_clip_id = 'anna-3'"
+    catalog.connection.execute(recipes)
+    assert dataset_id(catalog) == before != dataset_id(catalog, config)
+    (item,) = items(catalog, config)
+    rows = snapshot(item, ShardTarget(str(catalog.workspace.root), str(tmp_path)), config)
+    refs = rows["datasets"][0]["shard_refs"]
+    found: dict[str, Any] = {}
+    for split in ("train", "validation", "test"):
+        for sample in read_samples(catalog.workspace.root, refs, split):
+            voice = sample["speaker"]
+            found[sample["item_id"]] = None if voice is None else voice.tolist()
+    expected: dict[str, Any] = {clip: [[whose] * 4] for clip, (_, _, whose) in SPOKEN.items()}
+    others = dict.fromkeys(("film-clip", "rain-clip", "read-clip"))
+    assert found == expected | others | {"mix": [[1] * 4]}
+    store = SampleStore(catalog.workspace.root, refs, "train")
+    names = dict(zip(store.column("item_id"), store.column("speaker_name"), strict=True))
+    assert names["anna-1"] == names["mix"] == "anna" and names["carl-8"] == "carl"
+    assert names["who-9"] is names["who-10"] is names["rain-clip"] is None
+    by_index = {s["item_id"]: s["speaker"] for s in store.read(range(len(store)))}
+    assert by_index["rain-clip"] is None and by_index["mix"].tolist() == [[1] * 4]
+    # Who speaks is content, as what they sound like is.
+    catalog.connection.execute("UPDATE lake.files SET speaker = 'D' WHERE source_id = 'carl-8'")
+    assert dataset_id(catalog, config) != item["item_id"]
 
 
 def test_freezing_writes_members_counts_and_hours(frozen: Catalog) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from models.durations import DurationPredictor
 from models.shortcut import ShortcutFlow
+from models.speaker import VoiceTable
 from models.timeline import count
 from models.transformer import seeded
 from storage.catalog import Catalog
@@ -23,7 +24,7 @@ from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks import soundtrack as module
-from tasks.checkpoint import Checkpoint, Extras
+from tasks.checkpoint import Checkpoint, Extras, save_checkpoint
 from tasks.durations import predicted_s
 from tasks.mark import read_mark
 from tasks.sandbox import close_zygotes
@@ -273,6 +274,29 @@ def test_words_of_a_script_are_spoken_in_their_window(
     )
     assert first == [("s", 0.1, 0.2), ("t", 1.2, 1.3)]
     assert second == [("t", 0.0, 0.1), ("p", 1.2, 1.3)]
+
+
+def test_a_voice_is_told_where_something_is_said_and_gives_another_id(
+    root: Path, film: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    sampled = module.generated_latents
+
+    def noted(checkpoint: Checkpoint, conditions: Any, *others: Any) -> torch.Tensor:
+        seen.append(conditions.speaker)
+        return sampled(checkpoint, conditions, *others)
+
+    monkeypatch.setattr(module, "generated_latents", noted)
+    table = VoiceTable(["anna"], 8)
+    table.vectors += 0.5
+    parts = Workspace.at(root), root / "scratch" / "voiced", seeded(tiny_sizes(), 0), tiny_codec()
+    checkpoint_id, ref = save_checkpoint(*parts, {}, Extras(voices=table))
+    said = [{"phoneme": "s", "start_s": 0.1, "end_s": 0.2}]
+    told = {"checkpoint_id": checkpoint_id, "ref": ref, "script": "transcript", "phonemes": said}
+    item = film | told | {"text": "s"}
+    left, named = (make(root, item, c) for c in (CONFIG, dataclasses.replace(CONFIG, voice="Anna")))
+    assert [voice is None or voice.tolist() for voice in seen] == [True, True, [[0.5] * 8], True]
+    assert left["generation_id"] != named["generation_id"]
 
 
 def test_over_what_was_trimmed_beside_a_window_its_first_and_last_frame_are_held(

@@ -1,16 +1,31 @@
 """Voices: windows by counting, the front end by its definition, the network on two voices."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
 from models.speaker import MELS, SIZE, SpeakerNet
 from models.timeline import AUDIO_HZ
-from tasks.fetch import is_cached
-from tasks.speaker import similarity, voice_vector, windows_of
+from storage.blobs import Blobs
+from storage.catalog import Catalog
+from storage.features import read_feature
+from storage.workspace import Workspace
+from tasks import speaker
+from tasks.fetch import FetchError, is_cached
+from tasks.media import read_audio
+from tasks.speaker import STAGE, SpeakerConfig, similarity, voice_vector, windows_of
 from tasks.weights import WEIGHTS
 from tasks.world_voices import say
+from tests.made_catalog import bring_up
+from tests.made_commits import made_row
+
+ON = SpeakerConfig(network="ge2e")
+SPANS = {"said": (0.2, 1.9), "short": (0.5, 0.8), "silent": (0.0, 2.0)}
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(0.5, 1), (1.6, 1), (2.39, 1), (2.4, 2), (4, 4)])
@@ -49,6 +64,72 @@ def test_too_little_speech_and_silence_have_no_voice() -> None:
     assert voice_vector(sound, [{"start_s": 0.1, "end_s": 0.45}]) is None
     assert voice_vector(sound, []) is None
     assert voice_vector(0 * sound, [{"start_s": 0.0, "end_s": 1.0}]) is None
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """A source of noise with a clip of speech, one of very little, and one without."""
+    sound = 0.1 * np.random.default_rng(0).standard_normal(3 * AUDIO_HZ)
+    soundfile.write(tmp_path / "a.flac", sound, AUDIO_HZ)
+    with Catalog(Workspace.at(tmp_path / "workspace").make()) as opened:
+        ref = Blobs(opened.workspace.root).put_file(tmp_path / "a.flac", ".flac")
+        opened.insert("decodes", [made_row("decodes", source_id="s", audio16_ref=ref)])
+        for clip, (start_s, end_s) in SPANS.items():
+            window = {"clip_id": clip, "source_id": "s", "start_s": 1.0, "end_s": 3.0}
+            opened.insert("windows", [made_row("windows", **window)])
+            heard = {"clip_id": clip, "has_speech": clip != "silent"}
+            spans = [{"start_s": start_s, "end_s": end_s}]
+            opened.insert("listens", [made_row("listens", **heard, speech_spans=spans)])
+        yield opened
+
+
+def test_a_clip_with_speech_has_its_voice_once_and_none_has_one_unless_it_is_asked_for(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = SpeakerNet().eval()
+    monkeypatch.setattr(speaker, "load_speaker_net", lambda: network)
+    monkeypatch.setattr(speaker, "missing_network", str)
+    assert catalog.plan(STAGE, SpeakerConfig()).total_items == 0
+    assert bring_up(catalog, STAGE, ON).items == 2
+    assert catalog.plan(STAGE, ON).is_idle
+    (row,) = catalog.rows("FROM features")
+    assert (row["clip_id"], row["extractor"], row["shape"]) == ("said", "ge2e", [1, SIZE])
+    root = catalog.workspace.root
+    found = read_feature(root, row["shard_ref"], "said", row["content_hash"])
+    ref = catalog.value("SELECT audio16_ref FROM decodes")
+    sound = read_audio(root, ref, 1.0, 3.0, AUDIO_HZ)[0]
+    expected = voice_vector(sound, [{"start_s": 0.2, "end_s": 1.9}])
+    assert expected is not None
+    np.testing.assert_allclose(found[0], expected, atol=1e-3)
+    bring_up(catalog, STAGE, SpeakerConfig())
+    assert catalog.value("SELECT count(*) FROM features") == 0
+
+
+def test_without_its_weights_each_clip_is_a_reject_that_says_what_to_do(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refused(spec: object) -> Path:
+        asked.append(spec)
+        raise FetchError("no network")
+
+    monkeypatch.setattr("tasks.weights.fetch_member", refused)
+    for found_once in (speaker.missing_network, speaker.locate):
+        found_once.cache_clear()
+    try:
+        bring_up(catalog, STAGE, ON)
+    finally:
+        speaker.missing_network.cache_clear()
+    rows = catalog.rows("SELECT item_id, reason, message FROM rejects ORDER BY item_id")
+    assert [(row["item_id"], row["reason"]) for row in rows] == [
+        ("said", "missing_weights"),
+        ("short", "missing_weights"),
+    ]
+    assert "speaker.network=ge2e: weights speaker_net" in rows[0]["message"]
+    assert "tasks.corpus --fetch" in rows[0]["message"]
+    assert len(asked) == 1
 
 
 @pytest.mark.weights

@@ -1,5 +1,6 @@
 """Training: it learns, and a training that was killed ends in the same weights to the bit."""
 
+import dataclasses
 import pickle
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,11 @@ from safetensors.torch import load_file
 
 from models.phoneme_ids import TABLE_ID
 from models.presets import PRESETS
+from models.transformer import seeded
 from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from tasks.batches import Batch
+from tasks.checkpoint import load_checkpoint
 from tasks.train import train_dataset
 from tasks.train_config import Preset, TrainConfig
 from tasks.trainer import Trainer
@@ -124,6 +127,20 @@ def test_a_model_takes_features_as_wide_as_they_are(tmp_path: Path) -> None:
     lips = trainer.batch(step).conditions.lips
     assert lips is not None and lips.shape[-1] == 9
     assert trainer.train_step().isfinite()
+
+
+def test_a_model_that_is_told_who_speaks_learns_it_and_knows_them_by_name(tmp_path: Path) -> None:
+    out = target(tmp_path, "voices")
+    refs = made_dataset(Path(out.workspace), speaker_dim=5)
+    config = dataclasses.replace(CONFIG, joint_steps=3, mixture_steps=0)
+    (row,) = train_dataset(made_item(out) | {"shard_refs": refs}, out, config)["checkpoints"]
+    trained = load_checkpoint(Path(out.workspace) / row["ref"], row["checkpoint_id"])
+    assert trained.voices is not None and trained.voices.names == ("speaker 0", "speaker 1")
+    assert torch.equal(trained.voices.vectors, torch.eye(5)[:2])
+    assert trained.card["voices"] == {"names": ["speaker 0", "speaker 1"], "size": 5}
+    begun = seeded(trained.model.config, config.seed).embedding.speaker
+    weights = trained.model.embedding.speaker.state_dict()
+    assert weights and not any(torch.equal(w, begun.state_dict()[n]) for n, w in weights.items())
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
