@@ -197,6 +197,7 @@ STAGE = Stage(
         "precision",
         "compile",
         "sample_every",
+        "uniform_phonemes",
         "few_steps",
         "few_steps_guidance",
     ),

@@ -58,6 +58,11 @@ class TrainConfig:
         save_every: steps between two states that a killed training goes on from.
         sample_every: steps between two samples of audio, made for one training item by its
             conditions; 0 makes none.
+        uniform_phonemes: share of samples that are told their words without times, each phoneme as
+            long as the others, over the time of an utterance or more: what a script without times
+            tells. Lips say then when it is said. All that speak are meant, seen or not: a text is
+            all that is known of many a film whose speakers are not seen, and without lips the pace
+            is the usual one. 0, as in the paper, gives every phoneme its time.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,
@@ -95,6 +100,7 @@ class TrainConfig:
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 100
     sample_every: Annotated[int, Field(ge=0)] = 0
+    uniform_phonemes: Annotated[float, Field(ge=0, le=1)] = 0.0
     few_steps: Annotated[int, Field(ge=0)] = 0
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 

@@ -18,6 +18,7 @@ from storage.features import DTYPE
 from tasks.batches import FEATURES, Batch, Sample, chances, collate, crop, crop_start
 from tasks.sample_store import SampleError, SampleStore
 from tasks.train_config import Task, TrainConfig
+from tasks.uniform_phonemes import Stretch, drawn_stretches, stretched
 
 if TYPE_CHECKING:
     from models.sizes import VSSFlowConfig
@@ -42,6 +43,7 @@ class Plan:
         tasks: its task.
         length: latents that all are padded to.
         given: conditions that any of the samples can have.
+        stretches: how its phonemes are stretched; None where they have their times.
     """
 
     picks: list[int]
@@ -50,6 +52,7 @@ class Plan:
     tasks: tuple[str, ...]
     length: int
     given: tuple[str, ...]
+    stretches: tuple[Stretch | None, ...]
 
     def valid(self, padding: str) -> int:
         """Latents of the batch that its loss is a mean of, by `train.padding`."""
@@ -126,6 +129,8 @@ class TrainingData:
             tasks=tuple(self.tasks[pick] for pick in picks),
             length=bucket(max(sizes), crop_length, config.length_buckets),
             given=(*ALWAYS, *(name for name, has in self._features.items() if has[picks].any())),
+            # Drawn last: a share of 0 leaves every other draw as it is.
+            stretches=drawn_stretches(len(picks), config.uniform_phonemes, generator),
         )
 
     def read(self, plan: Plan, sizes: "VSSFlowConfig", rows: slice = slice(None)) -> Batch:
@@ -137,6 +142,9 @@ class TrainingData:
         samples = self.store.read(plan.picks[rows])
         for index, sample in zip(plan.picks[rows], samples, strict=True):
             self._check(index, sample)
+        for sample, stretch in zip(samples, plan.stretches[rows], strict=True):
+            if stretch is not None:
+                sample["phonemes"] = stretched(sample["phonemes"], *stretch)
         cut = [
             crop(sample, start, size)
             for sample, start, size in zip(
