@@ -118,7 +118,7 @@ def strike_pitch_hz(audio16: NDArray[np.float32], time_s: float) -> float:
 
 def gained_power(
     audio16: NDArray[np.float32], time_s: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Frequencies (B,) in Hz, and the power (B,) that a sound (T,) gains there at a moment.
 
     What sounds before is subtracted, or what rings on from an earlier strike would be found again.
