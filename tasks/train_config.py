@@ -48,7 +48,8 @@ class TrainConfig:
             as in the paper, and the last step's weights are the model.
         init_from: safetensors file whose weights the training begins with, where names and shapes
             fit: Stable Audio's transformer as diffusers names it, or a checkpoint's own. `shipped`
-            takes the model that comes with talkies, whose sizes must be the same.
+            takes the model that comes with talkies, whose sizes must be the same. Its codec is the
+            dataset's own only with `fit_codec.file`; where they differ, a warning says so.
         device: where it trains; `auto` takes a CUDA device where there is one.
         precision: of the products; weights, their sums and the optimiser stay in float32.
         compile: whether the model is compiled by torch.compile, once for each length.
