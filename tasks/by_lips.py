@@ -14,13 +14,13 @@ from tasks.batches import Sample
 from tasks.held_out import facts_of
 from tasks.scores import CONTROL, SCORE, partners
 from tasks.shifted import SEEN
-from tasks.uniform_phonemes import ALL_THERE_IS, stretched
+from tasks.uniform_phonemes import UNCUED, stretched
 from tasks.word_onsets import true_word_starts
 
 
 def samples_by_lips(sample: Sample, other: Sample) -> dict[str, Sample]:
     """A sample with its words spread over all its time, by role: the control sees the other's."""
-    told = sample | {"phonemes": stretched(sample["phonemes"], *ALL_THERE_IS)}
+    told = sample | {"phonemes": stretched(sample["phonemes"], UNCUED)}
     seconds = len(sample["latents"]) / LATENT_HZ
     seen = {name: _fitted(other.get(name), count(seconds, hz)) for name, hz in SEEN.items()}
     return {SCORE: told, CONTROL: told | seen}

@@ -60,10 +60,11 @@ class TrainConfig:
         sample_every: steps between two samples of audio, made for one training item by its
             conditions; 0 makes none.
         uniform_phonemes: share of samples that are told their words without times, each phoneme as
-            long as the others, over the time of an utterance or more: what a script without times
-            tells. Lips say then when it is said. All that speak are meant, seen or not: a text is
-            all that is known of many a film whose speakers are not seen, and without lips the pace
-            is the usual one. 0, as in the paper, gives every phoneme its time.
+            long as the others: in half of them within the time of an utterance or somewhat more, as
+            a cue tells it, and in the others from end to end. Lips say then when it is said. All
+            that speak are meant, seen or not: of a film whose speakers are not seen a text may be
+            all there is, and is spoken at the usual pace. 0, as in the paper, gives every phoneme
+            its time.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,

@@ -142,15 +142,16 @@ class TrainingData:
         samples = self.store.read(plan.picks[rows])
         for index, sample in zip(plan.picks[rows], samples, strict=True):
             self._check(index, sample)
-        for sample, stretch in zip(samples, plan.stretches[rows], strict=True):
-            if stretch is not None:
-                sample["phonemes"] = stretched(sample["phonemes"], *stretch)
         cut = [
             crop(sample, start, size)
             for sample, start, size in zip(
                 samples, plan.starts[rows], plan.sizes[rows], strict=True
             )
         ]
+        # After the cut: what is said in it must be among its words.
+        for sample, stretch in zip(cut, plan.stretches[rows], strict=True):
+            if stretch is not None:
+                sample["phonemes"] = stretched(sample["phonemes"], stretch)
         return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
 
     def _check(self, index: int, sample: Sample) -> None:
