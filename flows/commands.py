@@ -159,9 +159,10 @@ def run_train_codec(
         stored=_asked(workspace, queries.stored_recipe, dataset) if dataset else "",
         workers=console.workers_of(workers),
         quiet=as_json,
-        # What is pretrained is of another codec.
+        # What is pretrained or given is another codec.
         changes=tuple(
-            ("fit_codec", name, value) for name, value in ({"pretrained": ""} | asked).items()
+            ("fit_codec", name, value)
+            for name, value in ({"pretrained": "", "file": ""} | asked).items()
         ),
     )
     check_source(job.load())

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
+
+from storage.stage import WARNINGS
 
 
 class Progress:
@@ -58,6 +61,10 @@ class Progress:
         """Prints a line above the bars."""
         self.bars.console.print(line, highlight=False)
 
+    def warn(self, title: str, line: str) -> None:
+        """Prints a warning of a stage above the bars."""
+        self.say(f"  [yellow]{escape(title)}: {escape(line)}[/yellow]")
+
     def show(self, bar: TaskID, done: float, note: str = "", total: float | None = None) -> None:
         """Moves a bar."""
         self.bars.update(bar, completed=done, note=note, total=total)
@@ -70,6 +77,16 @@ class Progress:
             return
         total = self.bars.tasks[bar].total
         self.bars.update(bar, completed=total, note="")
+
+
+def warned(folders: Iterable[Path]) -> list[str]:
+    """What shards want people to be told so far."""
+    return [
+        line
+        for folder in folders
+        if (path := folder / WARNINGS).exists()
+        for line in json.loads(path.read_text())
+    ]
 
 
 def reported(folders: Iterable[Path]) -> tuple[float, float, str]:

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, wait
 
-from flows.progress import reported
+from flows.progress import reported, warned
 from flows.session import Session
 from flows.workers import WorkerDied, Workers
 from storage.catalog import Pending
@@ -66,8 +66,13 @@ def _collect(
     bar = session.progress.add(stage.title, plan.items)
     finished = rejected = 0
     failure: BaseException | None = None
+    told: set[str] = set()
     while running:
         ready = wait(list(running), timeout=POLL_S).done
+        for line in warned(Path(out.folder) for out in running.values()):
+            if line not in told:
+                told.add(line)
+                session.progress.warn(stage.title, line)
         for future in ready:
             del running[future]
             try:

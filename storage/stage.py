@@ -31,6 +31,8 @@ from storage.workspace import write_atomically
 if TYPE_CHECKING:
     from storage.catalog import Catalog
 
+WARNINGS = "warnings.json"
+"""What a shard's folder holds of what the flow shall tell people."""
 Rows = dict[str, list[dict[str, Any]]]
 Weights = Callable[[Any], dict[str, str]]
 
@@ -64,6 +66,12 @@ class ShardTarget:
         """Tells the flow how far the shard is, for its progress bar."""
         state = json.dumps({"done": done, "total": total, "note": note})
         write_atomically(Path(self.folder) / "progress.json", state.encode())
+
+    def warn(self, line: str) -> None:
+        """Has the flow tell people something that they may not expect and that stops nothing."""
+        path = Path(self.folder) / WARNINGS
+        lines = [*json.loads(path.read_text()), line] if path.exists() else [line]
+        write_atomically(path, json.dumps(lines).encode())
 
 
 @dataclass(frozen=True, slots=True)

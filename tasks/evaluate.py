@@ -47,6 +47,8 @@ class EvaluateConfig:
         guidance: how strongly a generation follows its conditions; 1 is no guidance.
         speech_guidance: how strongly it follows words and voice, where that differs.
         shifted: most items of each split that are generated once more from a delayed picture.
+        by_lips: most items of each split that are generated twice more from words without times:
+            with the picture of who speaks, and with that of another.
         whisper: the model that hears what was said, named as `transcribe.model` is.
         benchmark: folder of an installed av-benchmark, which scores what is generated too; empty
             for none.
@@ -63,6 +65,7 @@ class EvaluateConfig:
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
     shifted: Annotated[int, Field(ge=0)] = 0
+    by_lips: Annotated[int, Field(ge=0)] = 0
     whisper: str = "base"
     benchmark: str = ""
 
@@ -180,7 +183,7 @@ def weights(config: EvaluateConfig) -> dict[str, str]:
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
-    version=4,
+    version=5,
     config=EvaluateConfig,
     items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
@@ -208,6 +211,7 @@ STAGE = Stage(
         "guidance",
         "speech_guidance",
         "shifted",
+        "by_lips",
         "whisper",
         "benchmark",
     ),

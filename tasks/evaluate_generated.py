@@ -17,6 +17,7 @@ from storage.workspace import Workspace
 from tasks.av_benchmark import benchmark_rows, require_tool
 from tasks.av_export import AvExport
 from tasks.batches import Sample, collate
+from tasks.by_lips import lips_partners, samples_by_lips
 from tasks.checkpoint import Checkpoint
 from tasks.generated_scores import Draws, Scored, item_record, score_rows
 from tasks.hear import Heard, hear, noise_as_loud
@@ -48,12 +49,15 @@ def generated_rows(
     rows = with_mouth_refs(rows, item.get("_mouths"))
     samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
     late = to_shift(rows, samples, config.shifted)
+    others = lips_partners(rows, samples, config.by_lips)
     scored = []
     for number, row in enumerate(rows):
         out.report(number, len(rows), "generate and hear")
         item_id = row["item_id"]
         given = out.workspace, row, samples[item_id], checkpoint, config
-        scored.append(scored_item(*given, is_shifted=item_id in late, export=export))
+        other = samples[others[item_id]] if item_id in others else None
+        is_shifted = item_id in late
+        scored.append(scored_item(*given, is_shifted=is_shifted, other=other, export=export))
     lines = [json.dumps(item_record(one), ensure_ascii=False) + "\n" for one in scored]
     Workspace.at(out.workspace).write(f"{item['ref']}/{ITEMS}", "".join(lines).encode())
     whisper = config.whisper.rstrip("/").rpartition("/")[2]
@@ -82,11 +86,13 @@ def scored_item(
     config: "EvaluateConfig",
     *,
     is_shifted: bool = False,
+    other: Sample | None = None,
     export: AvExport | None = None,
 ) -> Scored:
     """An item with what is heard in its generation, its truth, the codec's truth, and noise.
 
-    With `is_shifted` it is generated once more, from a delayed picture. A generation is held under
+    With `is_shifted` it is generated once more, from a delayed picture, and with an `other` item
+    twice, from words without times with its own picture and the other's. A generation is held under
     the peak that a soundtrack is held under. The sounds are written to an `export` as well.
     """
     facts = facts_of(row)
@@ -106,9 +112,13 @@ def scored_item(
     if is_shifted:
         later = generated_sound(checkpoint, delayed_sample(sample), config)[:samples]
         shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
+    by_lips = {
+        role: generated_sound(checkpoint, one, config)[:samples]
+        for role, one in (samples_by_lips(sample, other) if other else {}).items()
+    }
     mouth = mouth_of(workspace_root, row)
     starts = true_word_starts(row, facts.words)
-    timed = timed_item(facts, starts, mouth, sounds, shifts)
+    timed = timed_item(facts, starts, mouth, sounds, shifts, by_lips)
     return Scored(facts, heard, timed, alike_item(facts, sounds, heard))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from storage.blobs import Blobs
 from storage.ids import hash_of
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
+from tasks.checkpoint import CODEC
 from tasks.codecs import (
     FITTED,
     LEARNED,
@@ -19,11 +21,14 @@ from tasks.codecs import (
     CodecName,
     codec_bytes,
     codec_fingerprint,
+    codec_from,
     load_pretrained_codec,
     require_grid,
 )
 from tasks.licences import allowed
 from tasks.media import read_audio
+from tasks.shipped_model import named_file
+from tasks.state_dicts import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +65,9 @@ class FitCodecConfig:
             empty takes the published ones.
         normalise: a pretrained codec's latents are brought to mean 0 and variance 1, by channel,
             over the training split; without it they are the network's own, as in the paper.
+        file: another model's codec, taken as it is and not fitted: the `codec.safetensors` beside
+            its weights, or `shipped` for that of the model that comes with talkies. Latents are
+            then those that its weights know (`train.init_from`).
         steps: optimiser steps of the learned codec.
         batch_size: crops in a step of it.
         crop_s: length of a crop.
@@ -77,6 +85,7 @@ class FitCodecConfig:
     codec: CodecName = "mel_pca"
     pretrained: str = ""
     normalise: bool = True
+    file: str = ""
     steps: Annotated[int, Field(ge=1)] = 3000
     batch_size: Annotated[int, Field(ge=1)] = 16
     crop_s: Annotated[float, Field(ge=0.2, le=10)] = 1.28
@@ -88,6 +97,11 @@ class FitCodecConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for settings of another codec than the one that is named."""
+        if self.file and self.pretrained:
+            raise ValueError(
+                f"fit_codec.pretrained={self.pretrained!r}: fit_codec.file says which weights the "
+                "codec has; leave one of them out"
+            )
         if self.codec in FITTED and self.pretrained:
             raise ValueError(
                 f"fit_codec.pretrained={self.pretrained!r}: {self.codec} is fitted here and takes "
@@ -113,7 +127,9 @@ def fit_codec_shard(shard: ShardRef, out: ShardTarget, config: FitCodecConfig) -
     def fit(item: dict[str, Any]) -> Rows:
         clips = item["_clips"]
         sounds = clip_sounds(out.workspace, clips)
-        if config.codec == LEARNED:
+        if config.file:
+            codec, facts = given_codec(config), {"is_fitted": False, "explained_variance": None}
+        elif config.codec == LEARNED:
             # Other clips make another codec: its training does not go on from theirs.
             key = f"{item['_fingerprint'][:16]}-{hash_of(clips)[:16]}"
             codec = trained_codec(sounds, out, config, f"scratch/training/{key}.pt")
@@ -207,8 +223,29 @@ def fitted_codec(
     return codec, {"is_fitted": config.normalise, "explained_variance": None}
 
 
+def given_codec(config: FitCodecConfig) -> "Codec":
+    """The codec of `fit_codec.file`.
+
+    Raises as `named_file`, and ValueError for another codec than the one that is named.
+    """
+    codec = codec_from(_file(config).read_bytes())
+    if codec.name != config.codec:
+        raise ValueError(
+            f"fit_codec.file={config.file}: it holds {codec.name}, and fit_codec.codec is "
+            f"{config.codec}; write fit_codec.codec: {codec.name}"
+        )
+    require_grid(codec, config.codec)
+    return codec
+
+
+def _file(config: FitCodecConfig) -> Path:
+    return named_file("fit_codec.file", config.file, CODEC)
+
+
 def codec_weights(config: FitCodecConfig) -> dict[str, str]:
-    """What identifies the pretrained networks of the codec; nothing where it is fitted here."""
+    """What identifies the codec's file or pretrained networks; nothing where it is fitted here."""
+    if config.file:
+        return {"file": sha256_of(_file(config))}
     return codec_fingerprint(config.codec, config.pretrained)
 
 
@@ -232,5 +269,7 @@ STAGE = Stage(
     outputs=(Output("codecs", key="name"),),
     run=fit_codec_shard,
     weights=codec_weights,
+    # A file counts by its hash, wherever it lies.
+    selects=("file",),
     later=("codec", "pretrained", "normalise", *TRAINING),
 )

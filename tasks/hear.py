@@ -26,6 +26,8 @@ AUDIBLE_LUFS = -50.0
 BEAMS = 5
 """Of Whisper's search."""
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7000.0
+WINDOW = np.hanning(2 * index(STRIKE_S, AUDIO_HZ))[index(STRIKE_S, AUDIO_HZ) :]
+"""Through which a strike's spectrum is seen: a strike is loudest where it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,16 @@ def words_in(audio16: NDArray[np.float32], whisper: str) -> tuple[str, ...]:
 
 
 def strike_pitch_hz(audio16: NDArray[np.float32], time_s: float) -> float:
-    """The frequency that gains most power in a sound (T,) at a moment, in Hz.
+    """The frequency that gains most power in a sound (T,) at a moment, in Hz."""
+    bins_hz, gained = gained_power(audio16, time_s)
+    gained[(bins_hz < LOWEST_HZ) | (bins_hz > HIGHEST_HZ)] = -np.inf
+    return float(bins_hz[np.argmax(gained)])
+
+
+def gained_power(
+    audio16: NDArray[np.float32], time_s: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Frequencies (B,) in Hz, and the power (B,) that a sound (T,) gains there at a moment.
 
     What sounds before is subtracted, or what rings on from an earlier strike would be found again.
     """
@@ -117,12 +128,8 @@ def strike_pitch_hz(audio16: NDArray[np.float32], time_s: float) -> float:
     # Sample k is at k + size; behind the end of a sound that stops too early is silence.
     padded = np.pad(audio16.astype(np.float64), (size, max(0, at + size - len(audio16))))
     before, after = padded[at : at + size], padded[at + size : at + 2 * size]
-    window = np.hanning(2 * size)[size:]  # a strike is loudest where it begins
-    power = [np.abs(np.fft.rfft(one * window, 4 * size)) ** 2 for one in (before, after)]
-    gained = power[1] - power[0]
-    bins_hz = np.fft.rfftfreq(4 * size, 1 / AUDIO_HZ)
-    gained[(bins_hz < LOWEST_HZ) | (bins_hz > HIGHEST_HZ)] = -np.inf
-    return float(bins_hz[np.argmax(gained)])
+    power = [np.abs(np.fft.rfft(one * WINDOW, 4 * size)) ** 2 for one in (before, after)]
+    return np.fft.rfftfreq(4 * size, 1 / AUDIO_HZ), power[1] - power[0]
 
 
 def noise_as_loud(audio16: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

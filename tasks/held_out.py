@@ -75,12 +75,14 @@ class Strike:
         pitch_hz: its lowest mode.
         free_s: how long nothing else begins to sound.
         t60_s: how long that mode truly falls by 60 dB; None where its material is unknown.
+        material: the name of the material, where it rings undamped and can be told; else empty.
     """
 
     time_s: float
     pitch_hz: float
     free_s: float = STRIKE_S
     t60_s: float | None = None
+    material: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +150,17 @@ def _strikes(heard: Sequence[Mapping[str, Any]]) -> tuple[Strike, ...]:
         if event["pitch_hz"] is None or np.sum(np.abs(apart_s) < STRIKE_S) != 1:
             continue
         free_s = float(np.min(apart_s[apart_s > 0], initial=LONGEST_S))
-        strike = Strike(event["start_s"], event["pitch_hz"], free_s, _t60_s(event))
-        strikes.append(strike)
+        strikes.append(Strike(event["start_s"], event["pitch_hz"], free_s, *_ring(event)))
     return tuple(strikes)
 
 
-def _t60_s(event: Mapping[str, Any]) -> float | None:
-    known = (ring_s(m, event["kind"]) for m in MATERIALS if m.name == event.get("material"))
-    return next(known, None)
+def _ring(event: Mapping[str, Any]) -> tuple[float | None, str]:
+    """How long an event rings and, where nothing damps it, the material; nothing if unknown."""
+    made_of = next((m for m in MATERIALS if m.name == event.get("material")), None)
+    if made_of is None:
+        return None, ""
+    t60_s = ring_s(made_of, event["kind"])
+    return t60_s, made_of.name if t60_s == made_of.t60_s else ""
 
 
 def _words(row: Mapping[str, Any]) -> list[str]:

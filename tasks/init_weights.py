@@ -1,15 +1,19 @@
 """The file of weights that a training begins with: read, checked and told apart by its hash."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.checkpoint import WEIGHTS, read_card, require_table
-from tasks.shipped_model import SHIPPED, shipped_model
+from storage.ids import sha256_file
+from tasks.checkpoint import CODEC, WEIGHTS, read_card, require_table
+from tasks.codecs import codec_bytes, codec_from
+from tasks.shipped_model import SHIPPED, named_file
 from tasks.state_dicts import read_safetensors, sha256_of
 from tasks.train_config import TrainConfig
 
 if TYPE_CHECKING:
+    from models.codec import Codec
     from models.stable_audio import Begun
     from models.transformer import VSSFlow
 
@@ -17,13 +21,12 @@ if TYPE_CHECKING:
 def init_weights(config: TrainConfig) -> dict[str, str]:
     """What identifies the weights that a training begins with; nothing where they are random.
 
-    Raises FileNotFoundError, and ValueError for a file that is not safetensors.
+    Raises FileNotFoundError, ValueError for a file that is not safetensors, and
+    Rejected("phoneme_table") for a shipped model of other phoneme ids.
     """
     if not config.init_from:
         return {}
-    path = _file(config)
-    _require_safetensors(path)
-    return {"init_from": sha256_of(path)}
+    return {"init_from": sha256_of(_file(config))}
 
 
 def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
@@ -48,22 +51,32 @@ def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
     return begun
 
 
+def codec_warning(config: TrainConfig, codec: "Codec", dataset: str) -> str:
+    """Why the weights that a training begins with know other latents than its dataset's.
+
+    Empty where they know the same, where training begins at random, and where the weights are of
+    no checkpoint of ours, beside which its codec lies.
+    """
+    beside = _file(config).with_name(CODEC) if config.init_from else None
+    if beside is None or not beside.is_file():
+        return ""
+    known, own = sha256_file(beside), hashlib.sha256(codec_bytes(codec)).hexdigest()
+    if known == own:
+        return ""
+    theirs = codec_from(beside.read_bytes()).name
+    return (
+        f"train.init_from begins with a model of codec {theirs} {known[:12]}, and the latents of "
+        f"dataset {dataset} are of codec {codec.name} {own[:12]}: what the model knows of sound it "
+        "learns anew in them; fit_codec.file gives a dataset the model's codec"
+    )
+
+
 def _file(config: TrainConfig) -> Path:
-    """The file of weights; raises FileNotFoundError where there is none."""
-    if config.init_from != SHIPPED:
-        path = Path(config.init_from)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"train.init_from={path}: no such file; name a safetensors file, or leave it out"
-            )
-        return path
-    if (folder := shipped_model()) is None:
-        raise FileNotFoundError(
-            f"train.init_from={SHIPPED}: no model comes with this talkies; name a safetensors "
-            "file, or leave it out"
-        )
-    require_table(read_card(folder).get("phoneme_table"), f"train.init_from={SHIPPED}")
-    return folder / WEIGHTS
+    """The file of weights; raises as `init_weights`."""
+    path = named_file("train.init_from", config.init_from, WEIGHTS)
+    if config.init_from == SHIPPED:
+        require_table(read_card(path.parent).get("phoneme_table"), f"train.init_from={SHIPPED}")
+    return path
 
 
 def _misfit(model: "VSSFlow", folder: Path) -> str:
@@ -79,14 +92,3 @@ def _misfit(model: "VSSFlow", folder: Path) -> str:
         f"the shipped model is of other sizes ({'; '.join(differing)}); take its train.preset, "
         "fit_codec.channels, look.extractor, look.sync and faces.lips, or leave init_from out"
     )
-
-
-def _require_safetensors(path: Path) -> None:
-    """Raises ValueError for a file that does not begin as safetensors do: length, then JSON."""
-    with path.open("rb") as stream:
-        length, first = int.from_bytes(stream.read(8), "little"), stream.read(1)
-    if first != b"{" or length > path.stat().st_size - 8:
-        raise ValueError(
-            f"train.init_from={path}: not a safetensors file; a pickle (.ckpt, .pt, .bin) can run "
-            "code and is refused: save its state dict with safetensors.torch.save_file"
-        )

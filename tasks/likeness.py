@@ -10,6 +10,7 @@ from tasks.cepstra import Frames, mel_cepstra, warped_distance_db
 from tasks.decay import decay_s
 from tasks.hear import Heard
 from tasks.held_out import Facts
+from tasks.material import heard_material
 from tasks.scores import MADE, TRUTH, Row
 from tasks.speaker import similarity, voice_vector
 
@@ -24,11 +25,13 @@ class Alike:
         cepstra: of its frames; None without a text.
         voice: who speaks in it; None without a text, and where too little is spoken.
         decays_s: how long each of the item's strikes rings.
+        materials: what each sounds to be made of.
     """
 
     cepstra: Frames | None
     voice: Voice | None
     decays_s: tuple[float, ...]
+    materials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +51,16 @@ def alike_item(
 
 
 def _alike(facts: Facts, audio16: NDArray[np.float32], heard: Heard) -> Alike:
-    pairs = zip(facts.strikes, heard.pitches_hz, strict=True)
+    pairs = list(zip(facts.strikes, heard.pitches_hz, strict=True))
     decays_s = tuple(decay_s(audio16, strike, pitch_hz) for strike, pitch_hz in pairs)
+    materials = tuple(
+        heard_material(audio16, strike.time_s, pitch_hz, rings_s)
+        for (strike, pitch_hz), rings_s in zip(pairs, decays_s, strict=True)
+    )
     if not facts.is_told:
-        return Alike(None, None, decays_s)
+        return Alike(None, None, decays_s, materials)
     voice = voice_vector(audio16, heard.spans)
-    return Alike(mel_cepstra(audio16), voice, decays_s)
+    return Alike(mel_cepstra(audio16), voice, decays_s, materials)
 
 
 def cepstral_distance_db(first: Alike, second: Alike) -> float:
@@ -74,7 +81,7 @@ def likeness_record(item: AlikeItem) -> Row:
     record: Row = {}
     for role in MADE:
         heard, true = item.heard[role], item.heard[TRUTH]
-        record[role] = {"decays_s": heard.decays_s}
+        record[role] = {"decays_s": heard.decays_s, "materials": heard.materials}
         if role != TRUTH and item.facts.is_told:
             record[role]["mcd_dtw_db"] = cepstral_distance_db(heard, true)
             record[role]["speaker_similarity"] = voice_similarity(heard, true)

@@ -12,6 +12,7 @@ from tasks.scores import (
     mean_score,
     partners,
     rank_score,
+    ratio_score,
 )
 
 ABSENT = {
@@ -19,6 +20,8 @@ ABSENT = {
     "speaker_similarity": "no item has a text, or nobody is heard to speak where one has",
     "decay_rank_correlation": "fewer than two strikes of known material (table true_events), or "
     "all alike, stand alone",
+    "material_accuracy": "no strike of known material that rings undamped (table true_events) "
+    "stands alone",
 }
 """Why a metric of this module is missing."""
 
@@ -28,6 +31,7 @@ def likeness_found(items: Sequence[AlikeItem], draws: int, seed: int) -> Iterato
     yield from _cepstra(items, draws, seed)
     yield from _voices(items, draws, seed)
     yield from _decays(items, draws, seed)
+    yield from _materials(items, draws, seed)
 
 
 def _cepstra(items: Sequence[AlikeItem], draws: int, seed: int) -> Iterator[Found]:
@@ -91,3 +95,22 @@ def _decays(items: Sequence[AlikeItem], draws: int, seed: int) -> Iterator[Found
         ]
         score = rank_score(clips, draws, seed)
         yield "decay_rank_correlation", "", role, score, len(clips)
+
+
+def _materials(items: Sequence[AlikeItem], draws: int, seed: int) -> Iterator[Found]:
+    known = [item for item in items if any(_made_of(item))]
+    against = held_against(known, lambda i: i.heard, lambda a, b: _made_of(a) != _made_of(b))
+    for role, pairs in against:
+        told = [
+            # As for the decays, another item's strikes may be fewer.
+            [true == made for true, made in zip(_made_of(i), heard.materials, strict=False) if true]
+            for i, heard in pairs
+        ]
+        if any(told):
+            right, strikes = [sum(one) for one in told], [len(one) for one in told]
+            score = ratio_score(right, strikes, draws, seed)
+            yield "material_accuracy", "", role, score, len(told)
+
+
+def _made_of(item: AlikeItem) -> tuple[str, ...]:
+    return tuple(strike.material for strike in item.facts.strikes)

@@ -148,7 +148,8 @@ def _training(card: Row) -> str:
             f"weights of sha256 {init['sha256']}: {len(init['taken'])} taken, "
             f"{len(init['left'])} left at random"
         )
-    return "## Training\n\n" + _list(facts) + "\n\nAll settings are in `config.json`."
+    warnings = "".join(f"\n\n**Warning:** {line}." for line in card.get("warnings", ()))
+    return f"## Training\n\n{_list(facts)}\n\nAll settings are in `config.json`.{warnings}"
 
 
 def _scores(scores: Sequence[Row], absent: Sequence[str]) -> str:

@@ -79,6 +79,7 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
 FILES = (
     ("rooms", "folder"),
     ("train", "init_from"),
+    ("fit_codec", "file"),
     ("look", "sync_weights"),
     ("faces", "lips_weights"),
     ("sonify", "voice_file"),

@@ -47,7 +47,8 @@ class SonifyConfig:
             moves the latents by less than one in a hundred.
         durations: `predicted` speaks a script at the pace of the model's own training speech,
             from the start of each cue; `uniform` shares a cue's whole time among its words by
-            their letters, as for a model that was trained without speech.
+            their letters, as for a model that was trained without speech, or for one that takes
+            the time of each from the lips (`train.uniform_phonemes`).
         voice: who shall speak, by the name that the training data's truth or manifest gives them;
             the model's card lists those that it knows. Empty leaves it to the model.
         voice_file: a recording, or a film, of the voice that shall speak, of which the first minute

@@ -1,7 +1,7 @@
 """When things are heard in the sounds of an item, beside when they should be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class TimedItem:
         heard: its sounds by role; none without a text.
         shifts_s: by how much onsets come later with a delayed picture, by role; none where it was
             not delayed.
+        by_lips: when its words are heard in what is generated without their times, by role: with
+            the picture of who speaks, and, as the control, of another; none where it was not.
     """
 
     words: tuple[str, ...]
@@ -44,6 +46,7 @@ class TimedItem:
     mouth: Mouth | None
     heard: Mapping[str, Timed]
     shifts_s: Mapping[str, float]
+    by_lips: Mapping[str, Starts] = field(default_factory=dict)
 
     @property
     def has_times(self) -> bool:
@@ -57,6 +60,7 @@ def timed_item(
     mouth: Mouth | None,
     sounds: Mapping[str, NDArray[np.float32]],
     shifts_s: Mapping[str, float],
+    by_lips: Mapping[str, NDArray[np.float32]],
 ) -> TimedItem:
     """What is heard when in an item's sounds (T,); arguments as the fields of `TimedItem`."""
     if not facts.is_told:
@@ -66,7 +70,8 @@ def timed_item(
         role: Timed(heard_word_starts(sound, asked), loudness_curve(sound))
         for role, sound in sounds.items()
     }
-    return TimedItem(facts.words, starts, mouth, heard, shifts_s)
+    timeless = {role: heard_word_starts(sound, asked) for role, sound in by_lips.items()}
+    return TimedItem(facts.words, starts, mouth, heard, shifts_s, timeless)
 
 
 def timing_record(item: TimedItem) -> Row:
@@ -76,4 +81,6 @@ def timing_record(item: TimedItem) -> Row:
         record[role] = {"word_starts_s": heard.word_starts_s}
         if item.mouth is not None:
             record[role]["lips_envelope_correlation"] = lips_agreement(item.mouth, heard.loudness)
+    if item.by_lips:
+        record["by_lips_word_starts_s"] = dict(item.by_lips)
     return record

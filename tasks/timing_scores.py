@@ -5,14 +5,26 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sync import CURVE_HZ
+from models.sync import CURVE_HZ, Curve
 from tasks.lip_envelope import lips_agreement
-from tasks.scores import Found, Score, drawn_score, held_against, mean_score
+from tasks.scores import (
+    CEILING,
+    CONTROL,
+    SCORE,
+    TRUTH,
+    Found,
+    Score,
+    drawn_score,
+    held_against,
+    mean_score,
+)
 from tasks.timing import TimedItem
-from tasks.word_onsets import word_start_errors
+from tasks.word_onsets import Starts, word_start_errors
 
 ABSENT = {
     "word_onset_error": "no item has a text whose words have true times (table true_words)",
+    "lips_word_onset_error": "no item was generated without the times of its words: set "
+    "evaluate.by_lips, for items of task visual_tts with lips whose words have true times",
     "lips_envelope_correlation": "of no item with a text it is known whose mouth speaks (syncs of "
     "method mouth)",
     "onset_shift": "no picture was delayed: set evaluate.shifted, for items with known sharp "
@@ -24,6 +36,7 @@ ABSENT = {
 def timing_found(items: Sequence[TimedItem], draws: int, seed: int) -> Iterator[Found]:
     """The scores of some items."""
     yield from _word_onsets(items, draws, seed)
+    yield from _by_lips(items, draws, seed)
     yield from _lips(items, draws, seed)
     yield from _shifts(items, draws, seed)
 
@@ -34,13 +47,23 @@ def _word_onsets(items: Sequence[TimedItem], draws: int, seed: int) -> Iterator[
         known, lambda item: item.heard, lambda a, b: a.word_starts_s != b.word_starts_s
     )
     for role, pairs in against:
-        # A word that is not found is as far away as the sound is long.
-        errors = [
-            word_start_errors(i.word_starts_s, h.word_starts_s, len(h.loudness) / CURVE_HZ)
-            for i, h in pairs
-        ]
+        errors = [_word_errors(i, h.word_starts_s, h.loudness) for i, h in pairs]
         if errors:
             yield "word_onset_error", "s", role, _median(errors, draws, seed), len(errors)
+
+
+def _by_lips(items: Sequence[TimedItem], draws: int, seed: int) -> Iterator[Found]:
+    timeless = [item for item in items if item.by_lips]
+    for role in (SCORE, TRUTH, CEILING, CONTROL) if timeless else ():
+        heard = [i.by_lips.get(role) or i.heard[role].word_starts_s for i in timeless]
+        pairs = zip(timeless, heard, strict=True)
+        errors = [_word_errors(i, starts, i.heard[SCORE].loudness) for i, starts in pairs]
+        yield "lips_word_onset_error", "s", role, _median(errors, draws, seed), len(errors)
+
+
+def _word_errors(item: TimedItem, heard: Starts, sound: Curve) -> NDArray[np.float64]:
+    """How far words are heard from their times; what is not found, as far as a sound is long."""
+    return word_start_errors(item.word_starts_s, heard, len(sound) / CURVE_HZ)
 
 
 def _lips(items: Sequence[TimedItem], draws: int, seed: int) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from tasks.checkpoint import Extras, read_card, require_table, save_checkpoint
 from tasks.durations import fit_durations
 from tasks.encode import load_codec
 from tasks.few_steps import FewStepTrainer, InTraining
-from tasks.init_weights import init_weights
+from tasks.init_weights import codec_warning, init_weights
 from tasks.model_card import DATA_COLUMN, write_card
 from tasks.train_config import TrainConfig
 from tasks.train_device import name_of
@@ -55,6 +55,9 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     saved = workspace.path(f"scratch/training/{key}.pt")
     saved.parent.mkdir(exist_ok=True)
     codec = load_codec(out.workspace, item["codec_ref"])
+    if warning := codec_warning(config, codec, item["_name"]):
+        out.warn(warning)
+        item = item | {"_warnings": [warning]}
     name = f"{item['_name']}-{item['_fingerprint'][:8]}{item['_input_hash'][:8]}"
     watching = functools.partial(watched, workspace, name, codec=codec)
     with trainer_of(data, out.workspace, item["shard_refs"], saved, out.folder) as trainer:
@@ -140,6 +143,8 @@ def _finish(
     init = init_weights(config).get("init_from")
     if trainer.begun:
         card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
+    if warnings := item.get("_warnings"):
+        card["warnings"] = warnings
     workspace = Workspace.at(out.workspace)
     folder = Path(out.folder) / "checkpoint"
     data = trainer.data
@@ -200,6 +205,7 @@ STAGE = Stage(
         "precision",
         "compile",
         "sample_every",
+        "uniform_phonemes",
         "few_steps",
         "few_steps_guidance",
     ),

@@ -48,7 +48,8 @@ class TrainConfig:
             as in the paper, and the last step's weights are the model.
         init_from: safetensors file whose weights the training begins with, where names and shapes
             fit: Stable Audio's transformer as diffusers names it, or a checkpoint's own. `shipped`
-            takes the model that comes with talkies, whose sizes must be the same.
+            takes the model that comes with talkies, whose sizes must be the same. Its codec is the
+            dataset's own only with `fit_codec.file`; where they differ, a warning says so.
         device: where it trains; `auto` takes a CUDA device where there is one.
         precision: of the products; weights, their sums and the optimiser stay in float32.
         compile: whether the model is compiled by torch.compile, once for each length.
@@ -58,6 +59,12 @@ class TrainConfig:
         save_every: steps between two states that a killed training goes on from.
         sample_every: steps between two samples of audio, made for one training item by its
             conditions; 0 makes none.
+        uniform_phonemes: share of samples that are told their words without times, each phoneme as
+            long as the others: in half of them within the time of an utterance or somewhat more, as
+            a cue tells it, and in the others from end to end. Lips say then when it is said. All
+            that speak are meant, seen or not: of a film whose speakers are not seen a text may be
+            all there is, and is spoken at the usual pace. 0, as in the paper, gives every phoneme
+            its time.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,
@@ -95,6 +102,7 @@ class TrainConfig:
     log_every: Annotated[int, Field(ge=1)] = 10
     save_every: Annotated[int, Field(ge=1)] = 100
     sample_every: Annotated[int, Field(ge=0)] = 0
+    uniform_phonemes: Annotated[float, Field(ge=0, le=1)] = 0.0
     few_steps: Annotated[int, Field(ge=0)] = 0
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 

@@ -27,6 +27,7 @@ from tasks.batches import (
 )
 from tasks.sample_store import SampleError, SampleStore
 from tasks.train_config import Task, TrainConfig
+from tasks.uniform_phonemes import Stretch, drawn_stretches, stretched
 
 if TYPE_CHECKING:
     from models.sizes import VSSFlowConfig
@@ -51,6 +52,7 @@ class Plan:
         tasks: its task.
         length: latents that all are padded to.
         given: conditions that any of the samples can have.
+        stretches: how its phonemes are stretched; None where they have their times.
     """
 
     picks: list[int]
@@ -59,6 +61,7 @@ class Plan:
     tasks: tuple[str, ...]
     length: int
     given: tuple[str, ...]
+    stretches: tuple[Stretch | None, ...]
 
     def valid(self, padding: str) -> int:
         """Latents of the batch that its loss is a mean of, by `train.padding`."""
@@ -136,6 +139,8 @@ class TrainingData:
             tasks=tuple(self.tasks[pick] for pick in picks),
             length=bucket(max(sizes), crop_length, config.length_buckets),
             given=(*ALWAYS, *(name for name, has in self._features.items() if has[picks].any())),
+            # Drawn last: a share of 0 leaves every other draw as it is.
+            stretches=drawn_stretches(len(picks), config.uniform_phonemes, generator),
         )
 
     def read(self, plan: Plan, sizes: "VSSFlowConfig", rows: slice = slice(None)) -> Batch:
@@ -153,6 +158,10 @@ class TrainingData:
                 samples, plan.starts[rows], plan.sizes[rows], strict=True
             )
         ]
+        # After the cut: what is said in it must be among its words.
+        for sample, stretch in zip(cut, plan.stretches[rows], strict=True):
+            if stretch is not None:
+                sample["phonemes"] = stretched(sample["phonemes"], stretch)
         return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
 
     def _check(self, index: int, sample: Sample) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from flows import console
-from flows.progress import Progress, reported
+from flows.progress import Progress, reported, warned
 from storage.stage import ShardTarget
 
 
@@ -68,3 +68,16 @@ def test_what_shards_report_is_summed_and_a_silent_one_counts_nothing(tmp_path: 
         folder.mkdir()
         ShardTarget(str(tmp_path), str(folder)).report(number + 1, 4, f"note {number}")
     assert reported(folders) == (3, 8, "note 1")
+
+
+def test_what_shards_warn_of_is_shown_as_it_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ShardTarget(str(tmp_path), str(tmp_path))
+    assert warned([tmp_path]) == []
+    for line in ("not the [same] codec", "nor the same pace"):
+        out.warn(line)
+    assert warned([tmp_path]) == ["not the [same] codec", "nor the same pace"]
+    with Progress() as progress:
+        progress.warn("train", warned([tmp_path])[0])
+    assert "  train: not the [same] codec\n" in capsys.readouterr().err

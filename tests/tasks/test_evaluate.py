@@ -115,6 +115,7 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
     monkeypatch.setattr(timing, "heard_word_starts", lambda _, words: (0.1,) * len(words))
     # Items of this length are too short to have their picture delayed.
     monkeypatch.setattr(evaluate_generated, "to_shift", lambda *_: {"v2s-200"})
+    monkeypatch.setattr(evaluate_generated, "lips_partners", lambda *_: {"tts-200": "tts-201"})
     seen: list[tuple[str, float]] = []
 
     def generate(*given: Any) -> np.ndarray:
@@ -148,16 +149,21 @@ def test_what_is_generated_is_scored_beside_what_the_codec_leaves_of_the_truth(
     assert table["flow_matching_loss", "score"]["items"] == 8
     assert table["word_onset_error", "score"]["value"] == pytest.approx(0.1)
     assert table["onset_shift", "score"]["items"] == 1
+    for role in ("score", "truth", "ceiling", "control"):
+        assert table["lips_word_onset_error", role]["value"] == pytest.approx(0.1)
     (sample,) = (s for s in read_samples(out.workspace, item["shard_refs"], "test")
                  if s["item_id"] == "v2s-200")  # fmt: skip
     motion = [float(sample["motion"][frame, 0]) for frame in (10, 0)]
-    assert seen == [("tts-200", 0.0), *[("v2s-200", value) for value in motion]]
+    # Words are said without times as well, by either picture; a picture is delayed as well.
+    assert seen == [*[("tts-200", 0.0)] * 3, *[("v2s-200", value) for value in motion]]
     # Generation, truth and codec of the spoken item are asked for words, the noise is not; all of
     # an item's sounds are as long as the item.
     assert [len(one[0]) > 0 for one in asked] == [True, True, True, False] + [False] * 4
     assert {one[2] for one in asked} == {12_800}
     folder = Path(out.workspace) / item["ref"]
     assert [line["item_id"] for line in told(folder / "items.jsonl")] == ["tts-200", "v2s-200"]
+    timing_told = told(folder / "items.jsonl")[0]["timing"]
+    assert timing_told["by_lips_word_starts_s"] == {"score": [0.1, 0.1], "control": [0.1, 0.1]}
     assert "kernel_yamnet_scores (test): 2 items are fewer than 20" in (
         folder / "README.md"
     ).read_text("utf-8")
@@ -191,7 +197,7 @@ def benchmark_told(tool: Path, split: str, exported: Exported) -> list[dict[str,
 
 def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
     plain = STAGE.fingerprint(EvaluateConfig())
-    assert plain == hash_of("evaluate", 4, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
+    assert plain == hash_of("evaluate", 5, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
     heard = STAGE.fingerprint(EvaluateConfig(generate=8))
     assert plain != heard != STAGE.fingerprint(EvaluateConfig(generate=8, shifted=4))
 

@@ -1,6 +1,7 @@
 """A training that begins with given weights: which it takes, and what it refuses."""
 
 import dataclasses
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -10,18 +11,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.codec import MelPCA, MelPCAConfig
 from models.phoneme_ids import TABLE_ID
 from models.presets import PRESETS
 from models.transformer import seeded
 from storage.ids import sha256_file
 from storage.rejects import Rejected
+from storage.stage import WARNINGS
 from tasks import shipped_model
-from tasks.checkpoint import CARD, WEIGHTS
-from tasks.init_weights import init_weights
+from tasks.checkpoint import CARD, CODEC, WEIGHTS
+from tasks.codecs import codec_bytes
+from tasks.init_weights import codec_warning, init_weights
+from tasks.model_card import README
 from tasks.recipe import parse_recipe
 from tasks.train import STAGE
 from tasks.train_config import TrainConfig
-from tests.made_model import tiny_sizes
+from tests.made_model import CHANNELS, made_checkpoint, tiny_codec, tiny_sizes
 from tests.tasks.test_train import target, train
 from tests.tasks.test_train_switches import trainer
 
@@ -58,6 +63,28 @@ def test_a_training_begins_with_the_weights_of_the_file_and_tells_which(
     assert told["sha256"] == row["init_sha256"] == init_weights(config)["init_from"]
     assert told["left"] == ["mix_out.weight"] and told["unused"] == ["other.weight"]
     assert len(told["taken"]) == len(given.state_dict()) - 1
+
+
+def test_weights_that_know_another_codecs_latents_are_told_of_in_the_run_and_in_the_card(
+    tmp_path: Path,
+) -> None:
+    _, ref = made_checkpoint(tmp_path, tmp_path / "scratch" / "made")
+    config = TrainConfig(
+        joint_steps=1, mixture_steps=0, batch_size=2, threads=1,
+        init_from=str(tmp_path / ref / WEIGHTS),
+    )  # fmt: skip
+
+    assert codec_warning(config, tiny_codec(), "made") == ""
+    other = MelPCA.fit([torch.randn(32_000)], MelPCAConfig(channels=CHANNELS))
+    (tmp_path / ref / CODEC).write_bytes(codec_bytes(other))
+    out = target(tmp_path, "a")
+    folder = Path(out.workspace) / train(out, config)["ref"]
+    (line,) = json.loads((folder / CARD).read_text())["warnings"]
+    assert json.loads(Path(out.folder, WARNINGS).read_text()) == [line]
+    assert f"**Warning:** {line}." in (folder / README).read_text()
+    known, own = (hashlib.sha256(codec_bytes(one)).hexdigest() for one in (other, tiny_codec()))
+    assert f"a model of codec mel_pca {known[:12]}, and the latents of dataset made are" in line
+    assert f"of codec mel_pca {own[:12]}" in line and str(tmp_path) not in line
 
 
 def test_the_same_weights_elsewhere_are_the_same_training_and_others_are_not(file: Path) -> None:

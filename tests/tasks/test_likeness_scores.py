@@ -90,6 +90,28 @@ def test_decays_are_ranked_over_strikes_of_known_material() -> None:
     assert not table([AlikeItem(unknown, struck(0, 1.0).heard)] * 2)
 
 
+def made_of(true: tuple[str, ...], heard: tuple[str, ...]) -> AlikeItem:
+    """An item of strikes of some materials, the generation of which sounds to be of others."""
+    strikes = tuple(Strike(float(n), 300.0, 1.0, None, one) for n, one in enumerate(true))
+    facts = Facts("v", "v2s", "test", (), (0.0,), strikes, True)
+    truth, made = Alike(None, None, (), true), Alike(None, None, (), heard)
+    return AlikeItem(facts, {"score": made, "truth": truth, "ceiling": truth})
+
+
+def test_materials_are_right_or_wrong_strike_by_strike_and_unknown_ones_do_not_count() -> None:
+    items = [
+        made_of(("wood", "wood", "", "metal"), ("wood", "glass", "wood", "metal")),
+        made_of(("stone",), ("stone",)),
+        made_of(("",), ("stone",)),
+    ]
+    found = table(items)
+    assert found["material_accuracy", "score"] == pytest.approx(3 / 4)
+    assert found["material_accuracy", "truth"] == found["material_accuracy", "ceiling"] == 1.0
+    # Neither wood beside the other's stone, nor the other way.
+    assert found["material_accuracy", "control"] == 0.0
+    assert ("material_accuracy", "score") not in table([items[2]])
+
+
 def test_what_is_heard_in_an_items_sounds_is_a_line_of_json() -> None:
     after = np.arange(AUDIO_HZ) / AUDIO_HZ - 0.5
     knock = np.sin(2 * math.pi * 500 * after) * np.exp(-20 * after) * (after >= 0)
@@ -100,6 +122,8 @@ def test_what_is_heard_in_an_items_sounds_is_a_line_of_json() -> None:
     item = alike_item(facts, sounds, dict.fromkeys(sounds, heard))
     (first, _), voice = item.heard["truth"].decays_s, item.heard["truth"].voice
     assert first == pytest.approx(math.log(1000) / 20, rel=0.1) and voice is None
+    # Without overtones it is as dull as rubber; nothing sounds where the other strike should.
+    assert item.heard["score"].materials == ("rubber", "")
     record = json.loads(json.dumps(likeness_record(saying(3, "", 0, math.pi / 3, 0.2))))
     assert record["score"]["mcd_dtw_db"] == pytest.approx(0.2 * NEPER_DB)
     assert record["score"]["speaker_similarity"] == pytest.approx(0.5)

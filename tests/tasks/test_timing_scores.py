@@ -1,6 +1,7 @@
 """Scores of when things are heard, of items whose faults were put in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,21 @@ def test_lips_agree_with_their_own_sound_alone() -> None:
     assert abs(found["lips_envelope_correlation", "control"][0]) < 0.5
 
 
+def test_words_without_times_are_held_against_their_own_true_times_with_either_picture() -> None:
+    def timeless(number: int) -> TimedItem:
+        item, first_s = spoken(number, 0.0), 0.2 + 0.1 * number
+        made = {"score": (first_s + 0.05, None, 0.2), "control": (first_s - 0.4, None, 0.2)}
+        return replace(item, by_lips=made)
+
+    found = table([timeless(0), timeless(1), timeless(2), spoken(3, 0.0)])
+    # One word is as late as it was made, and the other is lost; the third has no true time.
+    assert found["lips_word_onset_error", "score"] == (pytest.approx((0.05 + SECONDS) / 2), 3)
+    assert found["lips_word_onset_error", "control"] == (pytest.approx((0.4 + SECONDS) / 2), 3)
+    assert found["lips_word_onset_error", "truth"] == found["lips_word_onset_error", "ceiling"]
+    assert found["lips_word_onset_error", "truth"] == (0.0, 3)
+    assert found["word_onset_error", "score"] == (0.0, 4)
+
+
 def test_the_shift_is_the_median_of_those_items_that_were_delayed() -> None:
     found = table([spoken(n, 0.0, shift) for n, shift in enumerate((0.38, None, 0.41, 0.0))])
     assert found["onset_shift", "score"] == (pytest.approx(0.38), 3)
@@ -72,7 +88,7 @@ def test_the_shift_is_the_median_of_those_items_that_were_delayed() -> None:
 def test_an_item_without_a_text_is_asked_for_no_words() -> None:
     facts = Facts("v", "v2s", "test", (), (0.5,), (), True)
     sounds = {"score": np.zeros(16_000, np.float32)}
-    item = timed_item(facts, (), None, sounds, {"score": 0.4})
+    item = timed_item(facts, (), None, sounds, {"score": 0.4}, {})
     assert not item.heard and set(table([item])) == {("onset_shift", "score")}
     assert json.loads(json.dumps(timing_record(item)))["onset_shift_s"] == {"score": 0.4}
     record = json.loads(json.dumps(timing_record(spoken(0, 0.1))))
