@@ -4,6 +4,7 @@ Legend: B batch, N latents (25 Hz), F visual frames (10 fps), D channels.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,17 @@ def crop(sample: Sample, start: int, length: int) -> Sample:
     return cut
 
 
-def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int) -> Batch:
+def collate(
+    samples: list[Sample],
+    length: int,
+    motion_dim: int,
+    visual_dim: int,
+    widths: Mapping[str, int] | None = None,
+) -> Batch:
     """A batch padded to `length` latents; padding is masked, a missing condition is flagged.
 
-    A model whose `motion_dim` is 0 is not told about motion.
+    A model whose `motion_dim` is 0 is not told about motion. `widths` names the features that the
+    batch has even where no sample does: those of a larger batch that this is a part of.
     """
     import torch
 
@@ -94,19 +102,21 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         phonemes=phonemes,
         has_visual=torch.tensor([s["visual"] is not None for s in samples]),
         has_motion=torch.tensor([s["motion"] is not None for s in samples]),
-        **_features(samples, length),
+        **_features(samples, length, widths or {}),
     )
     return Batch(latents, conditions, tuple(sample["task"] for sample in samples))
 
 
-def _features(samples: list[Sample], length: int) -> "dict[str, torch.Tensor]":
-    """Sync and lips (B, N, D) where any sample has them, and which samples do."""
+def _features(
+    samples: list[Sample], length: int, widths: Mapping[str, int]
+) -> "dict[str, torch.Tensor]":
+    """Sync and lips (B, N, D) where any sample has them or a width is given, and which do."""
     import torch
 
     found: dict[str, torch.Tensor] = {}
     for name in FEATURES:
         given = [sample.get(name) for sample in samples]
-        dim = next((values.shape[1] for values in given if values is not None), None)
+        dim = next((values.shape[1] for values in given if values is not None), widths.get(name))
         if dim is None:
             continue
         found[name] = torch.zeros(len(samples), length, dim)

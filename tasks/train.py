@@ -111,7 +111,7 @@ def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: Trainin
             note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
             out.report(trainer.step, config.all_steps, note)
         trainer.spent_s += time.perf_counter() - began
-        if trainer.step % config.save_every == 0 or is_last:
+        if config.is_saved(trainer.step):
             trainer.save(saved)
 
 
@@ -192,6 +192,7 @@ STAGE = Stage(
         "ema",
         "accumulate",
         "ranks",
+        "sharding",
         "length_buckets",
         "device",
         "precision",

@@ -28,6 +28,10 @@ class TrainConfig:
             rounding, in less memory.
         ranks: processes that train together, each on its part of the batch and, where there are
             GPUs, on one of its own.
+        sharding: `none` keeps the model, its gradients and the optimiser's moments whole in every
+            rank; `full` shares them out over the ranks and gathers a layer's weights whenever it
+            computes: the same result within rounding, in less memory, with more exchanged. One
+            rank has nothing to share.
         crop_s: longest span of a clip in training.
         learning_rate: of AdamW after warm-up; it falls by a cosine to a tenth at the end of
             joint training, and fine-tuning goes on from a third of it, falling the same way.
@@ -79,6 +83,7 @@ class TrainConfig:
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     accumulate: Annotated[int, Field(ge=1)] = 1
     ranks: Annotated[int, Field(ge=1)] = 1
+    sharding: Literal["none", "full"] = "none"
     length_buckets: Annotated[int, Field(ge=1)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 1.0
     times: Literal["uniform", "logit_normal"] = "uniform"
@@ -99,17 +104,27 @@ class TrainConfig:
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a batch that cannot be shared out evenly."""
+        """Raises ValueError for a batch that cannot be shared out evenly, or a model."""
         if self.batch_size % self.parts:
             raise ValueError(
                 f"train.batch_size={self.batch_size} must be a multiple of train.ranks="
                 f"{self.ranks} times train.accumulate={self.accumulate}"
+            )
+        if self.is_sharded and self.compile:
+            raise ValueError(
+                "train.compile=true cannot compile a model whose layers are gathered as they "
+                "compute; set train.sharding: none, or train.compile: false"
             )
 
     @property
     def parts(self) -> int:
         """Parts of a batch, those of all ranks together."""
         return self.ranks * self.accumulate
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether no rank holds the whole model."""
+        return self.sharding == "full" and self.ranks > 1
 
     @property
     def steps(self) -> int:
@@ -126,6 +141,18 @@ class TrainConfig:
         if step >= self.steps:
             return "few_steps"
         return "joint" if step < self.joint_steps else "mixtures"
+
+    def is_saved(self, step: int) -> bool:
+        """Whether the state is saved when so many steps are taken: a network's last step's too."""
+        return step % self.save_every == 0 or self._is_last(step)
+
+    def is_sampled(self, step: int) -> bool:
+        """Whether a sample of audio is made when so many steps are taken."""
+        every = self.sample_every
+        return bool(every) and (step % every == 0 or self._is_last(step))
+
+    def _is_last(self, step: int) -> bool:
+        return step in (self.steps, self.all_steps)
 
     def has_mixtures(self, step: int) -> bool:
         """Whether a step's batch has mixtures: those of fine-tuning, and all after it."""

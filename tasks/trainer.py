@@ -69,14 +69,18 @@ class Trainer:
         # The other ranks get them from this one.
         self.begun = begin(model, config) if not self.rank.number else None
         self.model: VSSFlow = model.to(self.device)
+        self.sharded = config.is_sharded
         self.average: AveragedModel | None = None
-        if config.ema and not self.rank.number:
+        if config.ema and (self.sharded or not self.rank.number):
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self._whole: dict[str, Any] | None = None
+        if self.sharded:
+            self._share_out()
         self.optimiser = optimiser_of(self.model, config, self.device)
         if config.compile:
             self.model.compile(dynamic=False)
         self.net: nn.Module = self.model
-        if self.rank.count > 1:
+        if self.rank.count > 1 and not self.sharded:
             self.net = torch.nn.parallel.DistributedDataParallel(
                 self.model,
                 # A batch may lack a condition, whose weights then have no gradient.
@@ -87,6 +91,19 @@ class Trainer:
         self.losses = LossCurve(config)
         self.spent_s = 0.0
         self._ahead = Ahead(self.input, config.steps, readers_for(self.device))
+
+    def _share_out(self) -> None:
+        """Leaves every rank its share of the weights; rank 0 keeps the whole ones it began with."""
+        import torch
+        from torch.distributed.device_mesh import init_device_mesh
+
+        from models.sharding import share_out, whole
+
+        mesh = init_device_mesh(self.device.type, (self.rank.count,))
+        for model in (self.model, self.average and self.average.module):
+            if model is not None:
+                share_out(cast("VSSFlow", model), mesh, getattr(torch, self.config.precision))
+        self._whole = whole(self._weights(), keep=not self.rank.number)
 
     @property
     def curve(self) -> list[Point]:
@@ -127,7 +144,7 @@ class Trainer:
         """Takes one optimiser step and returns this rank's share of its loss, on the device."""
         import torch
 
-        config, ranks = self.config, self.rank.count
+        config, ranks, self._whole = self.config, self.rank.count, None
         given = self._ahead.get(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(self.step)
@@ -148,6 +165,8 @@ class Trainer:
         t = torch.cat([draws.t for _, draws in given.parts])
         self.step += 1
         self.losses.add(self.step, plan.tasks, self._gathered(t), self._gathered(torch.cat(each)))
+        if self.sharded:
+            self._gather()
         return torch.stack(losses).sum()
 
     def backward(self, clips: int) -> None:
@@ -194,10 +213,41 @@ class Trainer:
         torch.distributed.all_gather(found, own)
         return torch.cat(found)
 
+    def _gather(self) -> None:
+        """Gives rank 0 whole what it will save or sample after this step, as all ranks know."""
+        from models.sharding import whole
+
+        keep = not self.rank.number
+        if self.config.is_saved(self.step):
+            self._whole = whole(self._state(), keep)
+        elif self.config.is_sampled(self.step):
+            self._whole = whole(self._weights(), keep)
+
     @property
     def trained(self) -> "VSSFlow":
-        """The model that training gives: the averaged one where weights are averaged."""
+        """The model that training gives: the averaged one where weights are averaged.
+
+        Of a shared model a copy, on rank 0 alone, and only after steps that save or sample.
+        """
+        if self.sharded:
+            return self._assembled()
         return self.model if self.average is None else cast("VSSFlow", self.average.module)
+
+    def _assembled(self) -> "VSSFlow":
+        import torch
+
+        from models.transformer import VSSFlow
+
+        if self._whole is None:
+            raise RuntimeError(f"no rank holds the whole model after step {self.step}")
+        weights: dict[str, Tensor] = self._whole["model"]
+        if "average" in self._whole:
+            prefix, average = "module.", self._whole["average"]
+            weights = {name: average[prefix + name] for name in weights}
+        with torch.device("meta"):
+            model = VSSFlow(self.model.config)
+        model.load_state_dict(weights, assign=True)
+        return model.to(self.device)
 
     def sampled(self, conditions: "Conditions", generator: "torch.Generator") -> "Tensor":
         """Latents (B, N, C) that the model of now makes of conditions."""
@@ -209,6 +259,8 @@ class Trainer:
         """Lets go of what only further steps would need, most of a trained model's memory."""
         self.optimiser.zero_grad(set_to_none=True)
         self.optimiser.state.clear()
+        if self._whole is not None:
+            self._whole.pop("optimiser", None)
 
     def close(self) -> None:
         """Ends the threads that read ahead."""
@@ -221,26 +273,42 @@ class Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
             "losses": self.losses.state(),
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
         }
-        if self.average is not None:
-            state["average"] = self.average.state_dict()
-        write_state(path, state)
+        write_state(path, state | ((self._whole or {}) if self.sharded else self._state()))
+
+    def _weights(self) -> dict[str, Any]:
+        averaged = {} if self.average is None else {"average": self.average.state_dict()}
+        return {"model": self.model.state_dict()} | averaged
+
+    def _state(self) -> dict[str, Any]:
+        return self._weights() | {"optimiser": self.optimiser.state_dict()}
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        state = read_state(path, self.device)
+        state = read_state(path, "cpu" if self.sharded else self.device)
         if state is None or "losses" not in state:
             return
         if state.get("sizes") != dataclasses.asdict(self.model.config):
             return
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.sharded:
+            self._take_share(state)
+        else:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
         self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
+
+    def _take_share(self, state: dict[str, Any]) -> None:
+        from models.sharding import load_optimiser_share, load_share
+
+        load_share(self.model, state["model"])
+        load_optimiser_share(self.optimiser, state["optimiser"])
+        if self.average is not None:
+            load_share(self.average, state["average"])
+        if not self.rank.number:
+            self._whole = {n: state[n] for n in ("model", "average", "optimiser") if n in state}
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":

@@ -143,7 +143,9 @@ class TrainingData:
                 samples, plan.starts[rows], plan.sizes[rows], strict=True
             )
         ]
-        return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
+        # All parts of a batch use the same weights: ranks exchange the gradients of those.
+        widths = {name: self.widths[name] for name in FEATURES if name in plan.given}
+        return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim, widths)
 
     def _check(self, index: int, sample: Sample) -> None:
         for name in ("latents", "visual", "motion", *FEATURES):

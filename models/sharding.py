@@ -1,0 +1,103 @@
+"""A transformer shared out over processes: each keeps its part of every weight.
+
+The weights of a layer are gathered whenever it computes and let go of after it (FSDP2,
+`torch.distributed.fsdp.fully_shard`). A weight that a batch does not use has no gradient then, as
+in a model that is whole.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from models.transformer import Block, VSSFlow
+
+
+def gathered_together(model: VSSFlow) -> list[list[nn.Module]]:
+    """The modules whose weights are gathered at once; those in none of them stay gathered a step.
+
+    All of them are products alone, whose weights autocast rounds too. Keys and values of a layer
+    are apart, because `VSSFlow.prepare` computes them before the layers.
+    """
+    groups: list[list[nn.Module]] = []
+    for block in model.blocks:
+        if isinstance(block, Block):
+            groups.append([block.cross_attention.key_value])
+            groups.append([block.self_attention, block.cross_attention, block.ffn])
+    return groups
+
+
+def gathered_numbers(model: VSSFlow) -> tuple[int, int]:
+    """How many numbers stay gathered for a whole step, and how many those of a layer are at most.
+
+    For a model that is not shared out yet.
+    """
+    sizes: list[int] = []
+    seen: set[nn.Parameter] = set()
+    for modules in gathered_together(model):
+        own = {weight for module in modules for weight in module.parameters()} - seen
+        sizes.append(sum(weight.numel() for weight in own))
+        seen |= own
+    everything = sum(weight.numel() for weight in model.parameters())
+    return everything - sum(sizes), max(sizes)
+
+
+def share_out(model: VSSFlow, mesh: DeviceMesh, precision: torch.dtype) -> None:
+    """Shares out a model's weights over the processes of a mesh, as the first of them has them.
+
+    Weights and gradients' sums stay in float32; those of the layers are gathered in ``precision``,
+    in which autocast would compute with them.
+    """
+    for weight in model.parameters():
+        torch.distributed.broadcast(weight.data, 0)
+    layers = MixedPrecisionPolicy()
+    if precision != torch.float32:
+        layers = MixedPrecisionPolicy(
+            param_dtype=precision, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+    for modules in gathered_together(model):
+        fully_shard(modules, mesh=mesh, mp_policy=layers)
+    fully_shard(model, mesh=mesh)
+
+
+def whole(state: Any, keep: bool = True) -> Any:
+    """A state dict with its shared tensors whole, on the CPU; None for them where not kept.
+
+    All processes must ask at once, for the same state.
+    """
+    if isinstance(state, DTensor):
+        full = state.full_tensor()
+        return full.cpu() if keep else None
+    if isinstance(state, dict):
+        return {name: whole(value, keep) for name, value in state.items()}
+    return state
+
+
+def load_share(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Gives a shared model, or what holds one, this process's part of whole weights."""
+    model.load_state_dict(
+        {name: _share(state[name], now) for name, now in model.state_dict().items()}
+    )
+
+
+def load_optimiser_share(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Gives the optimiser of a shared model this process's part of a whole state."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    kept = {
+        number: {
+            name: _share(value, weights[number]) if value.ndim else value
+            for name, value in values.items()
+        }
+        for number, values in state["state"].items()
+    }
+    optimiser.load_state_dict(state | {"state": kept})
+
+
+def _share(value: Tensor, like: Tensor) -> Tensor:
+    """What this process holds of a tensor that all have whole; the whole of what is not shared."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
