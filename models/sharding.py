@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from models.sizes import VSSFlowConfig
 from models.transformer import Block, VSSFlow
 
 
@@ -76,16 +77,13 @@ def whole(state: Any, keep: bool = True) -> Any:
     return state
 
 
-def load_share(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Gives a shared model, or what holds one, this process's part of whole weights."""
-    model.load_state_dict(
-        {name: _share(state[name], now) for name, now in model.state_dict().items()}
-    )
-
-
-def load_optimiser_share(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Gives the optimiser of a shared model this process's part of a whole state."""
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+def load_share(part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Gives a shared model or its optimiser this process's part of a whole state dict."""
+    if isinstance(part, nn.Module):
+        now = part.state_dict()
+        part.load_state_dict({name: _share(value, now[name]) for name, value in state.items()})
+        return
+    weights = [weight for group in part.param_groups for weight in group["params"]]
     kept = {
         number: {
             name: _share(value, weights[number]) if value.ndim else value
@@ -93,7 +91,15 @@ def load_optimiser_share(optimiser: torch.optim.Optimizer, state: dict[str, Any]
         }
         for number, values in state["state"].items()
     }
-    optimiser.load_state_dict(state | {"state": kept})
+    part.load_state_dict(state | {"state": kept})
+
+
+def assembled(config: VSSFlowConfig, weights: dict[str, Tensor]) -> VSSFlow:
+    """A model that has whole weights as its own."""
+    with torch.device("meta"):
+        model = VSSFlow(config)
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def _share(value: Tensor, like: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STEPS, GUIDANCE = 25, 3.0
 """Of the samples that a training shows on the way."""
+WEIGHTS = ("model", "average")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +74,12 @@ class Trainer:
         self.average: AveragedModel | None = None
         if config.ema and (self.sharded or not self.rank.number):
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self._whole: dict[str, Any] | None = None
         if self.sharded:
             self._share_out()
         self.optimiser = optimiser_of(self.model, config, self.device)
+        self._whole: dict[str, Any] = {}
+        if self.sharded:
+            self._gather(WEIGHTS)
         if config.compile:
             self.model.compile(dynamic=False)
         self.net: nn.Module = self.model
@@ -93,17 +96,35 @@ class Trainer:
         self._ahead = Ahead(self.input, config.steps, readers_for(self.device))
 
     def _share_out(self) -> None:
-        """Leaves every rank its share of the weights; rank 0 keeps the whole ones it began with."""
+        """Leaves every rank its share of the weights that rank 0 begins with."""
         import torch
         from torch.distributed.device_mesh import init_device_mesh
 
-        from models.sharding import share_out, whole
+        from models.sharding import share_out
 
         mesh = init_device_mesh(self.device.type, (self.rank.count,))
-        for model in (self.model, self.average and self.average.module):
-            if model is not None:
-                share_out(cast("VSSFlow", model), mesh, getattr(torch, self.config.precision))
-        self._whole = whole(self._weights(), keep=not self.rank.number)
+        precision = getattr(torch, self.config.precision)
+        share_out(self.model, mesh, precision)
+        if self.average is not None:
+            share_out(cast("VSSFlow", self.average.module), mesh, precision)
+
+    def _gather(self, names: Collection[str]) -> None:
+        """Gives rank 0 whole what all ranks share; they must ask at once."""
+        from models.sharding import whole
+
+        first = not self.rank.number
+        shares = {name: part.state_dict() for name, part in self._parts.items() if name in names}
+        gathered = whole(shares, keep=first)
+        self._whole = gathered if first else {}
+
+    @property
+    def _parts(self) -> "dict[str, nn.Module | torch.optim.Optimizer]":
+        """What the state to go on from holds, beside numbers, by its name there."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+        }
+        return parts if self.average is None else parts | {"average": self.average}
 
     @property
     def curve(self) -> list[Point]:
@@ -144,7 +165,7 @@ class Trainer:
         """Takes one optimiser step and returns this rank's share of its loss, on the device."""
         import torch
 
-        config, ranks, self._whole = self.config, self.rank.count, None
+        config, ranks, self._whole = self.config, self.rank.count, {}
         given = self._ahead.get(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(self.step)
@@ -165,8 +186,11 @@ class Trainer:
         t = torch.cat([draws.t for _, draws in given.parts])
         self.step += 1
         self.losses.add(self.step, plan.tasks, self._gathered(t), self._gathered(torch.cat(each)))
-        if self.sharded:
-            self._gather()
+        # What rank 0 saves or samples after this step, all ranks must give it now.
+        if self.sharded and config.is_saved(self.step):
+            self._gather(self._parts)
+        elif self.sharded and config.is_sampled(self.step):
+            self._gather(WEIGHTS)
         return torch.stack(losses).sum()
 
     def backward(self, clips: int) -> None:
@@ -213,41 +237,22 @@ class Trainer:
         torch.distributed.all_gather(found, own)
         return torch.cat(found)
 
-    def _gather(self) -> None:
-        """Gives rank 0 whole what it will save or sample after this step, as all ranks know."""
-        from models.sharding import whole
-
-        keep = not self.rank.number
-        if self.config.is_saved(self.step):
-            self._whole = whole(self._state(), keep)
-        elif self.config.is_sampled(self.step):
-            self._whole = whole(self._weights(), keep)
-
     @property
     def trained(self) -> "VSSFlow":
         """The model that training gives: the averaged one where weights are averaged.
 
         Of a shared model a copy, on rank 0 alone, and only after steps that save or sample.
         """
-        if self.sharded:
-            return self._assembled()
-        return self.model if self.average is None else cast("VSSFlow", self.average.module)
+        if not self.sharded:
+            return self.model if self.average is None else cast("VSSFlow", self.average.module)
+        from models.sharding import assembled
 
-    def _assembled(self) -> "VSSFlow":
-        import torch
-
-        from models.transformer import VSSFlow
-
-        if self._whole is None:
-            raise RuntimeError(f"no rank holds the whole model after step {self.step}")
+        if not self._whole:
+            raise RuntimeError(f"rank {self.rank.number} has no whole model at step {self.step}")
         weights: dict[str, Tensor] = self._whole["model"]
-        if "average" in self._whole:
-            prefix, average = "module.", self._whole["average"]
-            weights = {name: average[prefix + name] for name in weights}
-        with torch.device("meta"):
-            model = VSSFlow(self.model.config)
-        model.load_state_dict(weights, assign=True)
-        return model.to(self.device)
+        if self.average is not None:
+            weights = {name: self._whole["average"][f"module.{name}"] for name in weights}
+        return assembled(self.model.config, weights).to(self.device)
 
     def sampled(self, conditions: "Conditions", generator: "torch.Generator") -> "Tensor":
         """Latents (B, N, C) that the model of now makes of conditions."""
@@ -259,8 +264,7 @@ class Trainer:
         """Lets go of what only further steps would need, most of a trained model's memory."""
         self.optimiser.zero_grad(set_to_none=True)
         self.optimiser.state.clear()
-        if self._whole is not None:
-            self._whole.pop("optimiser", None)
+        self._whole.pop("optimiser", None)
 
     def close(self) -> None:
         """Ends the threads that read ahead."""
@@ -274,41 +278,28 @@ class Trainer:
             "spent_s": self.spent_s,
             "losses": self.losses.state(),
         }
-        write_state(path, state | ((self._whole or {}) if self.sharded else self._state()))
-
-    def _weights(self) -> dict[str, Any]:
-        averaged = {} if self.average is None else {"average": self.average.state_dict()}
-        return {"model": self.model.state_dict()} | averaged
-
-    def _state(self) -> dict[str, Any]:
-        return self._weights() | {"optimiser": self.optimiser.state_dict()}
+        parts = self._whole or {name: part.state_dict() for name, part in self._parts.items()}
+        write_state(path, state | parts)
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        state = read_state(path, "cpu" if self.sharded else self.device)
+        from models.sharding import load_share
+
+        # Shared out, it is read from the file as needed: no rank has room for all of it.
+        state = read_state(path, "cpu" if self.sharded else self.device, mapped=self.sharded)
         if state is None or "losses" not in state:
             return
         if state.get("sizes") != dataclasses.asdict(self.model.config):
             return
-        if self.sharded:
-            self._take_share(state)
-        else:
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
+        for name, part in self._parts.items():
+            if self.sharded:
+                load_share(part, state[name])
+            else:
+                part.load_state_dict(state[name])
+        if self.sharded and not self.rank.number:
+            self._whole = {name: state[name] for name in self._parts}
         self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
-
-    def _take_share(self, state: dict[str, Any]) -> None:
-        from models.sharding import load_optimiser_share, load_share
-
-        load_share(self.model, state["model"])
-        load_optimiser_share(self.optimiser, state["optimiser"])
-        if self.average is not None:
-            load_share(self.average, state["average"])
-        if not self.rank.number:
-            self._whole = {n: state[n] for n in ("model", "average", "optimiser") if n in state}
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":
