@@ -5,11 +5,12 @@ The weights of a layer are gathered whenever it computes and let go of after it 
 in a model that is whole.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -46,22 +47,24 @@ def gathered_numbers(model: VSSFlow) -> tuple[int, int]:
     return everything - sum(sizes), max(sizes)
 
 
-def share_out(model: VSSFlow, mesh: DeviceMesh, precision: torch.dtype) -> None:
-    """Shares out a model's weights over the processes of a mesh, as the first of them has them.
+def share_out(models: Sequence[VSSFlow], device: torch.device, precision: torch.dtype) -> None:
+    """Shares out models' weights over all processes of the group, as the first of them has them.
 
-    Weights and gradients' sums stay in float32; those of the layers are gathered in ``precision``,
-    in which autocast would compute with them.
+    Weights and sums of gradients stay in float32; those of the layers are gathered in
+    ``precision``, in which autocast would compute with them.
     """
-    for weight in model.parameters():
-        torch.distributed.broadcast(weight.data, 0)
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     layers = MixedPrecisionPolicy()
     if precision != torch.float32:
         layers = MixedPrecisionPolicy(
             param_dtype=precision, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-    for modules in gathered_together(model):
-        fully_shard(modules, mesh=mesh, mp_policy=layers)
-    fully_shard(model, mesh=mesh)
+    for model in models:
+        for weight in model.parameters():
+            torch.distributed.broadcast(weight.data, 0)
+        for modules in gathered_together(model):
+            fully_shard(modules, mesh=mesh, mp_policy=layers)
+        fully_shard(model, mesh=mesh)
 
 
 def whole(state: Any, keep: bool = True) -> Any:

@@ -75,7 +75,10 @@ class Trainer:
         if config.ema and (self.sharded or not self.rank.number):
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         if self.sharded:
-            self._share_out()
+            from models.sharding import share_out
+
+            averages = [] if self.average is None else [cast("VSSFlow", self.average.module)]
+            share_out([self.model, *averages], self.device, getattr(torch, config.precision))
         self.optimiser = optimiser_of(self.model, config, self.device)
         self._whole: dict[str, Any] = {}
         if self.sharded:
@@ -94,37 +97,6 @@ class Trainer:
         self.losses = LossCurve(config)
         self.spent_s = 0.0
         self._ahead = Ahead(self.input, config.steps, readers_for(self.device))
-
-    def _share_out(self) -> None:
-        """Leaves every rank its share of the weights that rank 0 begins with."""
-        import torch
-        from torch.distributed.device_mesh import init_device_mesh
-
-        from models.sharding import share_out
-
-        mesh = init_device_mesh(self.device.type, (self.rank.count,))
-        precision = getattr(torch, self.config.precision)
-        share_out(self.model, mesh, precision)
-        if self.average is not None:
-            share_out(cast("VSSFlow", self.average.module), mesh, precision)
-
-    def _gather(self, names: Collection[str]) -> None:
-        """Gives rank 0 whole what all ranks share; they must ask at once."""
-        from models.sharding import whole
-
-        first = not self.rank.number
-        shares = {name: part.state_dict() for name, part in self._parts.items() if name in names}
-        gathered = whole(shares, keep=first)
-        self._whole = gathered if first else {}
-
-    @property
-    def _parts(self) -> "dict[str, nn.Module | torch.optim.Optimizer]":
-        """What the state to go on from holds, beside numbers, by its name there."""
-        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
-            "model": self.model,
-            "optimiser": self.optimiser,
-        }
-        return parts if self.average is None else parts | {"average": self.average}
 
     @property
     def curve(self) -> list[Point]:
@@ -247,11 +219,10 @@ class Trainer:
             return self.model if self.average is None else cast("VSSFlow", self.average.module)
         from models.sharding import assembled
 
-        if not self._whole:
-            raise RuntimeError(f"rank {self.rank.number} has no whole model at step {self.step}")
-        weights: dict[str, Tensor] = self._whole["model"]
+        weights = self._held("model")
         if self.average is not None:
-            weights = {name: self._whole["average"][f"module.{name}"] for name in weights}
+            average = self._held("average")
+            weights = {name: average[f"module.{name}"] for name in weights}
         return assembled(self.model.config, weights).to(self.device)
 
     def sampled(self, conditions: "Conditions", generator: "torch.Generator") -> "Tensor":
@@ -278,28 +249,56 @@ class Trainer:
             "spent_s": self.spent_s,
             "losses": self.losses.state(),
         }
-        parts = self._whole or {name: part.state_dict() for name, part in self._parts.items()}
-        write_state(path, state | parts)
+        write_state(path, state | {name: self._held(name) for name in self._parts})
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        from models.sharding import load_share
-
-        # Shared out, it is read from the file as needed: no rank has room for all of it.
+        # Of a shared model each tensor is read when its turn comes: no rank has room for all.
         state = read_state(path, "cpu" if self.sharded else self.device, mapped=self.sharded)
         if state is None or "losses" not in state:
             return
         if state.get("sizes") != dataclasses.asdict(self.model.config):
             return
         for name, part in self._parts.items():
-            if self.sharded:
-                load_share(part, state[name])
-            else:
-                part.load_state_dict(state[name])
+            self._load(part, state[name])
         if self.sharded and not self.rank.number:
             self._whole = {name: state[name] for name in self._parts}
         self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
+
+    @property
+    def _parts(self) -> "dict[str, nn.Module | torch.optim.Optimizer]":
+        """What of the state to go on from is tensors, by its name there."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+        }
+        return parts if self.average is None else parts | {"average": self.average}
+
+    def _load(self, part: "nn.Module | torch.optim.Optimizer", state: dict[str, Any]) -> None:
+        if not self.sharded:
+            part.load_state_dict(state)
+            return
+        from models.sharding import load_share
+
+        load_share(part, state)
+
+    def _held(self, name: str) -> dict[str, Any]:
+        """The whole state of a part; raises RuntimeError where this rank has none of now."""
+        if not self.sharded:
+            return self._parts[name].state_dict()
+        if name not in self._whole:
+            raise RuntimeError(f"rank {self.rank.number} has no whole {name} at step {self.step}")
+        return self._whole[name]
+
+    def _gather(self, names: Collection[str]) -> None:
+        """Gives rank 0 whole what all ranks share; they must ask at once."""
+        from models.sharding import whole
+
+        first = not self.rank.number
+        shares = {name: part.state_dict() for name, part in self._parts.items() if name in names}
+        gathered = whole(shares, keep=first)
+        self._whole = gathered if first else {}
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":

@@ -36,7 +36,7 @@ ALONE = TrainConfig(
     mixture_steps=1,
     batch_size=8,
     crop_s=0.8,
-    clip_norm=0.1,  # less than the gradient of any step here
+    clip_norm=1.45,  # of the gradients here one is shorter, and three are longer
     threads=1,
     log_every=1,
     save_every=2,
@@ -140,6 +140,12 @@ def losses_of(found: Trained) -> list[float]:
     return [point["loss"] for point in found.curve]
 
 
+def samples_of(found: Trained) -> list[str]:
+    """The files of audio that were made on the way."""
+    folder = Path(found.out.workspace) / "reports" / "training"
+    return sorted(path.name for path in folder.rglob("*.flac"))
+
+
 def assert_near(one: Any, other: Any, place: str) -> None:
     """The same keys and shapes, and numbers that differ by rounding."""
     if isinstance(one, dict):
@@ -154,7 +160,7 @@ def assert_near(one: Any, other: Any, place: str) -> None:
         assert one == pytest.approx(other, rel=1e-5), place
     elif isinstance(one, Tensor):
         torch.testing.assert_close(
-            one, other, rtol=1e-3, atol=1e-5, msg=lambda text: f"{place}: {text}"
+            one, other, rtol=1e-3, atol=1e-6, msg=lambda text: f"{place}: {text}"
         )
     else:
         assert one == other, place
@@ -168,6 +174,7 @@ def test_two_ranks_that_share_a_model_have_the_losses_and_the_state_of_one_proce
     for part in ("sizes", "step", "losses", "model", "optimiser", "average"):
         assert_near(found.state[part], alone.state[part], part)
     assert found.state.keys() == alone.state.keys()
+    assert samples_of(found) == samples_of(alone) != []
     # The network of speakers, which no batch used, has no moments here as there.
     assert len(found.state["optimiser"]["state"]) < len(found.state["model"]) - 1
 
@@ -212,15 +219,15 @@ def test_a_killed_rank_ends_a_shared_training_which_goes_on_shared_to_the_bit_or
     assert left.row["train_s"] > 0
 
 
-def test_a_state_of_one_process_is_gone_on_from_by_ranks_that_share_it(
+def test_a_state_of_one_process_is_gone_on_from_by_ranks_that_share_it_and_round_products(
     alone: Trained, tmp_path: Path
 ) -> None:
     out = target(tmp_path, "whole")
     (Path(out.workspace) / STATE).parent.mkdir()
     shutil.copy(Path(alone.out.workspace) / STATE, Path(out.workspace) / STATE)
-    longer = dataclasses.replace(SHARED, mixture_steps=2)
-    found = train(out, longer)
-    expected = train(alone.out, dataclasses.replace(ALONE, mixture_steps=2))
+    longer: dict[str, Any] = {"mixture_steps": 2, "precision": "bfloat16"}
+    found = train(out, dataclasses.replace(SHARED, **longer))
+    expected = train(alone.out, dataclasses.replace(ALONE, **longer))
     assert losses_of(found) == pytest.approx(losses_of(expected), rel=1e-5)
     assert_near(found.state["average"], expected.state["average"], "average")
 
