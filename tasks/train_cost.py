@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from models.footprint import StepShape
     from models.sizes import VSSFlowConfig
+    from models.transformer import VSSFlow
 
 NUMBER_BYTES = 4  # weights, gradients and moments are in float32
 PRODUCT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -97,7 +98,6 @@ def train_cost(config: TrainConfig) -> TrainCost:
 
     from models.footprint import StepShape, activation_numbers, flops_per_step
     from models.presets import PRESETS
-    from models.sharding import gathered_numbers
     from models.transformer import VSSFlow
 
     sizes = PRESETS[config.preset]()
@@ -108,15 +108,6 @@ def train_cost(config: TrainConfig) -> TrainCost:
     latents, frames = count(config.crop_s, LATENT_HZ), count(config.crop_s, VISUAL_FPS)
     whole = StepShape(config.batch_size, latents, frames)
     part = StepShape(config.batch_size // config.parts, latents, frames)
-    product_bytes = PRODUCT_BYTES[config.precision]
-    # Weights that autocast rounds: of a shared model not the layers', which arrive rounded.
-    to_round, gathered_bytes, holders = everything, 0, 1
-    if config.is_sharded:
-        to_round, of_layer = gathered_numbers(model)
-        gathered_bytes = 2 * (NUMBER_BYTES * to_round + 2 * product_bytes * of_layer)
-        holders = config.ranks
-    rounded = to_round * product_bytes if product_bytes < NUMBER_BYTES else 0
-    own, own_trainable = math.ceil(everything / holders), math.ceil(trainable / holders)
     torch.set_num_threads(config.threads)
     device = device_of(config, Rank())
     return TrainCost(
@@ -125,12 +116,8 @@ def train_cost(config: TrainConfig) -> TrainCost:
         frozen_parameters=everything - trainable,
         batch_size=config.batch_size,
         crop_s=config.crop_s,
-        weights_bytes=NUMBER_BYTES * own,
-        gradients_bytes=NUMBER_BYTES * own_trainable,
-        optimiser_bytes=NUMBER_BYTES * ADAM_MOMENTS * own_trainable,
-        copies_bytes=NUMBER_BYTES * own * bool(config.ema) + rounded,
-        gathered_bytes=gathered_bytes,
-        activations_bytes=product_bytes * activation_numbers(sizes, part),
+        **_bytes_of_weights(config, model),
+        activations_bytes=PRODUCT_BYTES[config.precision] * activation_numbers(sizes, part),
         flops_per_step=flops_per_step(sizes, whole) // config.ranks,
         device=name_of(device, config.threads),
         precision=config.precision,
@@ -139,6 +126,30 @@ def train_cost(config: TrainConfig) -> TrainCost:
         few_steps=config.few_steps,
         flops_per_few_step=few_step_flops(sizes, whole, config.few_steps_guidance),
     )
+
+
+def _bytes_of_weights(config: TrainConfig, model: "VSSFlow") -> dict[str, int]:
+    """What a rank keeps of weights and of what is as large as they are, as `TrainCost` names it."""
+    everything = sum(weight.numel() for weight in model.parameters())
+    trainable, holders = model.trainable_parameters(), 1
+    product_bytes = PRODUCT_BYTES[config.precision]
+    to_round, gathered_bytes = everything, 0
+    if config.is_sharded:
+        from models.sharding import gathered_numbers
+
+        # A layer's weights arrive rounded and go; autocast keeps copies of the others alone.
+        to_round, of_layer = gathered_numbers(model)
+        gathered_bytes = 2 * (NUMBER_BYTES * to_round + 2 * product_bytes * of_layer)
+        holders = config.ranks
+    own, own_trainable = math.ceil(everything / holders), math.ceil(trainable / holders)
+    rounded = to_round * product_bytes if product_bytes < NUMBER_BYTES else 0
+    return {
+        "weights_bytes": NUMBER_BYTES * own,
+        "gradients_bytes": NUMBER_BYTES * own_trainable,
+        "optimiser_bytes": NUMBER_BYTES * ADAM_MOMENTS * own_trainable,
+        "copies_bytes": NUMBER_BYTES * own * bool(config.ema) + rounded,
+        "gathered_bytes": gathered_bytes,
+    }
 
 
 def few_step_flops(sizes: "VSSFlowConfig", shape: "StepShape", guidance: float) -> int:

@@ -3,7 +3,8 @@
 The process that was asked to train is rank 0: it alone reports, saves and writes the checkpoint.
 The others keep step with it and end with it. It starts them on its machine itself, or torchrun has
 started them on any (`tasks.torchrun`). Gradients are averaged by torch's distributed data
-parallel, over gloo on CPUs and NCCL on GPUs.
+parallel, over gloo on CPUs and NCCL on GPUs. With `train.sharding: full` each keeps a part of the
+model in place of all of it (`models.sharding`); rank 0 has it whole, on the CPU, when it saves.
 """
 
 import contextlib
