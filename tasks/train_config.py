@@ -104,7 +104,7 @@ class TrainConfig:
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a batch that cannot be shared out evenly, or a model."""
+        """Raises ValueError for an uneven share of a batch, or a shared model to be compiled."""
         if self.batch_size % self.parts:
             raise ValueError(
                 f"train.batch_size={self.batch_size} must be a multiple of train.ranks="
