@@ -31,6 +31,7 @@ def _lines(cost: TrainCost) -> list[str]:
         "gradients": cost.gradients_bytes,
         "optimiser": cost.optimiser_bytes,
         "copies": cost.copies_bytes,
+        "gathered": cost.gathered_bytes,
         "activations": cost.activations_bytes,
     }
     then = f" and {cost.few_steps:,} few_steps" if cost.few_steps else ""

@@ -38,6 +38,11 @@ class Codec(Protocol):
         """Latents per second."""
         ...
 
+    @property
+    def deviations(self) -> Tensor:
+        """What each channel was divided by to vary by 1, (C,): how much of the sound it carries."""
+        ...
+
     def encode(self, audio: Tensor) -> Tensor:
         """Latents (B, N, C) of audio (B, samples)."""
         ...
@@ -109,6 +114,11 @@ class MelPCA(nn.Module):
     def channels(self) -> int:
         """Numbers per latent (64)."""
         return self.config.channels
+
+    @property
+    def deviations(self) -> Tensor:
+        """Standard deviations of the components (C,), in logarithms of mel magnitudes."""
+        return self.scale
 
     @property
     def latent_hz(self) -> float:

@@ -6,6 +6,7 @@ Legend: B batch, N latents (25 per second), K context tokens, D channels.
 import torch
 from torch import Tensor, nn
 
+from models.cells import CellNetwork
 from models.conditions import Conditions
 from models.sizes import VSSFlowConfig
 
@@ -34,8 +35,12 @@ class ConditionEmbedding(nn.Module):
             nn.Linear(width, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
         )
         if config.sync_dim:
-            self.sync = _aligned_network(config.sync_dim, config.aligned_hidden)
-            self.null_sync = _null(config.sync_dim)
+            self.sync = (
+                CellNetwork(config.sync_cells, config.cells_width)
+                if config.sync_cells
+                else _aligned_network(config.sync_dim, config.aligned_hidden)
+            )
+            self.null_sync = _null(config.sync_channels)
         if config.lips_dim:
             self.lips = _aligned_network(config.lips_dim, config.aligned_hidden)
             self.null_lips = _null(config.lips_dim)
@@ -94,7 +99,7 @@ class ConditionEmbedding(nn.Module):
         given: Tensor | None = getattr(conditions, name)
         if given is None:
             return absent
-        _check_dim(name, given, null.shape[0])
+        _check_dim(name, given, getattr(self.config, f"{name}_dim"))
         # NaN in padding would reach the weights' gradients through the network.
         return _where_present(
             conditions, name, network(given.masked_fill(~conditions.mask[..., None], 0)), absent

@@ -17,7 +17,7 @@ from models.solvers import dopri5, euler, midpoint
 from models.transformer import VSSFlow
 
 Solver = Literal["euler", "midpoint", "dopri5"]
-Times = Literal["uniform", "logit_normal"]
+Times = Literal["uniform", "logit_normal", "early"]
 Padding = Literal["masked", "signal"]
 
 
@@ -92,12 +92,20 @@ PAPER_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, per_batch=True)
 
 
 def draw_times(batch: int, times: Times, generator: torch.Generator) -> Tensor:
-    """Times t (B,) in [0, 1): uniform, or logit-normal(0, 1) (arXiv 2403.03206), on the CPU."""
+    """Times t (B,) in [0, 1): uniform, logit-normal(0, 1) (arXiv 2403.03206), or early, on the CPU.
+
+    Early is the square of uniform: there is more noise in what the model sees, so more depends on
+    the conditions.
+    """
     if times == "logit_normal":
         return torch.randn(batch, generator=generator).sigmoid()
     if times == "uniform":
         return torch.rand(batch, generator=generator)
-    raise ValueError(f"times={times!r} is not a distribution; choose 'uniform' or 'logit_normal'")
+    if times == "early":
+        return torch.rand(batch, generator=generator).square()
+    raise ValueError(
+        f"times={times!r} is not a distribution; choose one of {', '.join(get_args(Times))}"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,8 +157,11 @@ def drawn_loss(
     *,
     padding: Padding = "masked",
     valid: int | None = None,
+    weights: Tensor | None = None,
 ) -> FlowLoss:
     """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
+
+    ``weights`` (C,), of mean 1, say how much the error of each channel counts; None all alike.
 
     ``padding`` "masked" leaves it out of loss and attention; "signal" trains on it as on latents of
     0, as the paper's code does. Where x_1 is a part of a batch, ``valid`` counts the latents of the
@@ -160,9 +171,10 @@ def drawn_loss(
     if padding == "signal":
         conditions = conditions.unpadded()
     x_t, v = path(draws.x_0.to(x_1), x_1, draws.t.to(x_1))
-    return mean_square(
-        model(x_t, draws.t.to(x_1), conditions.dropped(draws.keep)) - v, conditions.mask, valid
-    )
+    error = model(x_t, draws.t.to(x_1), conditions.dropped(draws.keep)) - v
+    if weights is not None:
+        error = error * weights.sqrt()
+    return mean_square(error, conditions.mask, valid)
 
 
 def flow_loss(

@@ -25,6 +25,11 @@ class VSSFlowConfig:
     phoneme_dim: int = 32
     sync_dim: int = 0
     """Channels of audio-visual sync features; 0 = the model has no such condition."""
+    sync_cells: int = 0
+    """Cells per side of the grids that sync is (`models.pixels`), which a convolutional network
+    reads; 0 = sync is concatenated as it is, or passes ``aligned_hidden``."""
+    cells_width: int = 64
+    """Channels that a latent has of that network."""
     lips_dim: int = 0
     """Channels of lip features; 0 = the model has no such condition."""
     aligned_hidden: int = 0
@@ -56,6 +61,17 @@ class VSSFlowConfig:
                 "must be an even number of dimensions"
             )
 
+        if self.sync_cells and self.sync_dim != 2 * self.sync_cells**2:
+            raise ValueError(
+                f"sync_dim={self.sync_dim} is not that of two grids of sync_cells="
+                f"{self.sync_cells} cells per side ({2 * self.sync_cells**2})"
+            )
+
+    @property
+    def sync_channels(self) -> int:
+        """Channels of sync among the concatenated conditions."""
+        return self.cells_width if self.sync_cells else self.sync_dim
+
     @property
     def head_dim(self) -> int:
         """Dimensions of one attention head."""
@@ -69,7 +85,7 @@ class VSSFlowConfig:
     @property
     def aligned_dim(self) -> int:
         """Channels of the concatenated conditions."""
-        return self.motion_dim + self.phoneme_dim + self.sync_dim + self.lips_dim
+        return self.motion_dim + self.phoneme_dim + self.sync_channels + self.lips_dim
 
     @property
     def input_dim(self) -> int:

@@ -81,6 +81,11 @@ class NetworkCodec(nn.Module, ABC):
         wanted = latents.shape[1] * self.latent_samples
         return F.pad(audio, (0, max(0, wanted - audio.shape[1])))[:, :wanted]
 
+    @property
+    def deviations(self) -> Tensor:
+        """What each channel was divided by (C,); ones without `fit_scale`."""
+        return self.latent_deviation
+
     def fit_scale(self, audios: Iterable[Tensor]) -> None:
         """Makes each channel's latents of ``audios``, each (samples,), of mean 0 and variance 1.
 

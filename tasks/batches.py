@@ -4,6 +4,7 @@ Legend: B batch, N latents (25 Hz), F visual frames (10 fps), D channels.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,17 @@ def crop(sample: Sample, start: int, length: int) -> Sample:
     return cut
 
 
-def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int) -> Batch:
+def collate(
+    samples: list[Sample],
+    length: int,
+    motion_dim: int,
+    visual_dim: int,
+    widths: Mapping[str, int] | None = None,
+) -> Batch:
     """A batch padded to `length` latents; padding is masked, a missing condition is flagged.
 
-    A model whose `motion_dim` is 0 is not told about motion.
+    A model whose `motion_dim` is 0 is not told about motion. `widths` names the features that the
+    batch has even where no sample does: those of a larger batch that this is a part of.
     """
     import torch
 
@@ -96,20 +104,22 @@ def collate(samples: list[Sample], length: int, motion_dim: int, visual_dim: int
         phonemes=phonemes,
         has_visual=torch.tensor([s["visual"] is not None for s in samples]),
         has_motion=torch.tensor([s["motion"] is not None for s in samples]),
-        **_features(samples, length),
-        **_speakers(samples),
+        **_features(samples, length, widths or {}),
+        **_speakers(samples, widths or {}),
     )
     return Batch(latents, conditions, tuple(sample["task"] for sample in samples))
 
 
-def _features(samples: list[Sample], length: int) -> "dict[str, torch.Tensor]":
-    """Sync and lips (B, N, D) where any sample has them, and which samples do."""
+def _features(
+    samples: list[Sample], length: int, widths: Mapping[str, int]
+) -> "dict[str, torch.Tensor]":
+    """Sync and lips (B, N, D) where any sample has them or a width is given, and which do."""
     import torch
 
     found: dict[str, torch.Tensor] = {}
     for name in FEATURES:
         given = [sample.get(name) for sample in samples]
-        dim = next((values.shape[1] for values in given if values is not None), None)
+        dim = next((values.shape[1] for values in given if values is not None), widths.get(name))
         if dim is None:
             continue
         found[name] = torch.zeros(len(samples), length, dim)
@@ -120,15 +130,16 @@ def _features(samples: list[Sample], length: int) -> "dict[str, torch.Tensor]":
     return found
 
 
-def _speakers(samples: list[Sample]) -> "dict[str, torch.Tensor]":
-    """Voices (B, D) where any sample has one, and which samples do."""
+def _speakers(samples: list[Sample], widths: Mapping[str, int]) -> "dict[str, torch.Tensor]":
+    """Voices (B, D) where any sample has one or a width is given, and which samples do."""
     import torch
 
     given = [sample.get(SPEAKER) for sample in samples]
-    known = next((voice for voice in given if voice is not None), None)
-    if known is None:
+    dim = next((v.shape[1] for v in given if v is not None), widths.get(SPEAKER))
+    if dim is None:
         return {}
-    voices = [np.zeros_like(known) if voice is None else voice for voice in given]
+    nobody = np.zeros((1, dim), np.float32)
+    voices = [nobody if voice is None else voice for voice in given]
     return {
         SPEAKER: torch.from_numpy(np.concatenate(voices)).float(),
         f"has_{SPEAKER}": torch.tensor([voice is not None for voice in given]),

@@ -46,6 +46,7 @@ class FewStepTrainer:
 
         self.data, self.config, self.device = data, data.config, device
         self.rank, self.losses, self.teacher = Rank(), losses, teacher
+        self.sharded = False
         config = self.config
         scale = config.few_steps_guidance
         self.shortcut = ShortcutConfig(guidance=Guidance(scale, scale))

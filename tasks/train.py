@@ -9,11 +9,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.pixels import GRID
 from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.checkpoint import Extras, read_card, require_table, save_checkpoint
+from tasks.clip_encoders import PIXELS
 from tasks.durations import fit_durations
 from tasks.encode import load_codec
 from tasks.few_steps import FewStepTrainer, InTraining
@@ -46,15 +48,17 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
 
     torch.set_num_threads(config.threads)
     require_table(item["phoneme_table"], f"dataset {item['_name']}")
+    codec = load_codec(out.workspace, item["codec_ref"])
+    cells = GRID if item["_sync"] == PIXELS else 0
+    weights = channel_weights(codec, config)
     try:
-        data = TrainingData(out.workspace, item["shard_refs"], config)
+        data = TrainingData(out.workspace, item["shard_refs"], config, cells=cells, weights=weights)
     except NoTrainingClip as error:
         raise Rejected("no_training_data", f"dataset {item['_name']}: {error}") from error
     workspace = Workspace.at(out.workspace)
     key = f"{item['_fingerprint'][:16]}-{item['_input_hash'][:16]}"
     saved = workspace.path(f"scratch/training/{key}.pt")
     saved.parent.mkdir(exist_ok=True)
-    codec = load_codec(out.workspace, item["codec_ref"])
     if warning := codec_warning(config, codec, item["_name"]):
         out.warn(warning)
         item = item | {"_warnings": [warning]}
@@ -71,6 +75,14 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     saved_student = saved.with_suffix(".few-steps.pt")
     student = train_student(trainer, saved_student, out, watching) if config.few_steps else None
     return _finish(trainer, student, codec, item, out)
+
+
+def channel_weights(codec: "Codec", config: TrainConfig) -> tuple[float, ...]:
+    """How much each channel's error counts (C,), of mean 1; empty where all count alike."""
+    if config.channels == "even":
+        return ()
+    deviations = codec.deviations
+    return tuple((deviations / deviations.mean()).tolist())
 
 
 def train_student(
@@ -115,7 +127,7 @@ def run_steps(trainer: InTraining, saved: Path, out: ShardTarget, watch: Trainin
             note = f"{config.phase(trainer.step - 1)}, loss {smooth:.3f}"
             out.report(trainer.step, config.all_steps, note)
         trainer.spent_s += time.perf_counter() - began
-        if trainer.step % config.save_every == 0 or is_last:
+        if config.is_saved(trainer.step):
             trainer.save(saved)
 
 
@@ -184,7 +196,8 @@ STAGE = Stage(
     config=TrainConfig,
     items=f"""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
-               d.name AS _name, d.hours * 3600 AS cost_s, {DATA_COLUMN} AS _data
+               d.name AS _name, d.sync_extractor AS _sync, d.hours * 3600 AS cost_s,
+               {DATA_COLUMN} AS _data
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
         ORDER BY d.version DESC LIMIT 1
@@ -194,12 +207,14 @@ STAGE = Stage(
     later=(
         "tasks",
         "times",
+        "channels",
         "dropout",
         "padding",
         "context_positions",
         "ema",
         "accumulate",
         "ranks",
+        "sharding",
         "length_buckets",
         "device",
         "precision",

@@ -28,6 +28,10 @@ class TrainConfig:
             rounding, in less memory.
         ranks: processes that train together, each on its part of the batch and, where there are
             GPUs, on one of its own.
+        sharding: `none` keeps the model, its gradients and the optimiser's moments whole in every
+            rank; `full` shares them out over the ranks and gathers a layer's weights whenever it
+            computes: the same result within rounding, in less memory, with more exchanged. One
+            rank has nothing to share.
         crop_s: longest span of a clip in training.
         learning_rate: of AdamW after warm-up; it falls by a cosine to a tenth at the end of
             joint training, and fine-tuning goes on from a third of it, falling the same way.
@@ -37,7 +41,11 @@ class TrainConfig:
         balance: 0 draws clips as they come, 1 draws every kind of data alike; the paper has 0.
         length_buckets: lengths that a batch may be padded to, evenly spaced up to crop_s: a batch
             has the shortest that holds its clips. 1 pads all to crop_s.
-        times: how a sample's time on the path is drawn; the paper has uniform.
+        times: how a sample's time on the path is drawn; the paper has uniform. `early` draws more
+            of those at which there is still much noise, where what is seen and said decides.
+        channels: how much the error of a latent's channel counts: all alike, as in the paper, or
+            by the standard deviation that the codec found in it, so that what is most of a sound
+            is learned first. Losses of the two cannot be compared; those of `evaluate` can.
         dropout: `condition` drops each condition of each sample by a draw of its own, `batch` all
             conditions of a whole batch by one draw, as the paper's code does.
         padding: `masked` leaves what fills a batch up out of loss and attention, `signal` trains on
@@ -86,9 +94,11 @@ class TrainConfig:
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     accumulate: Annotated[int, Field(ge=1)] = 1
     ranks: Annotated[int, Field(ge=1)] = 1
+    sharding: Literal["none", "full"] = "none"
     length_buckets: Annotated[int, Field(ge=1)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 1.0
-    times: Literal["uniform", "logit_normal"] = "uniform"
+    times: Literal["uniform", "logit_normal", "early"] = "uniform"
+    channels: Literal["even", "deviation"] = "even"
     dropout: Literal["condition", "batch"] = "condition"
     padding: Literal["masked", "signal"] = "masked"
     context_positions: Literal["preset", "on", "off"] = "preset"
@@ -107,17 +117,27 @@ class TrainConfig:
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a batch that cannot be shared out evenly."""
+        """Raises ValueError for an uneven share of a batch, or a shared model to be compiled."""
         if self.batch_size % self.parts:
             raise ValueError(
                 f"train.batch_size={self.batch_size} must be a multiple of train.ranks="
                 f"{self.ranks} times train.accumulate={self.accumulate}"
+            )
+        if self.is_sharded and self.compile:
+            raise ValueError(
+                "train.compile=true cannot compile a model whose layers are gathered as they "
+                "compute; set train.sharding: none, or train.compile: false"
             )
 
     @property
     def parts(self) -> int:
         """Parts of a batch, those of all ranks together."""
         return self.ranks * self.accumulate
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether no rank holds the whole model."""
+        return self.sharding == "full" and self.ranks > 1
 
     @property
     def steps(self) -> int:
@@ -134,6 +154,18 @@ class TrainConfig:
         if step >= self.steps:
             return "few_steps"
         return "joint" if step < self.joint_steps else "mixtures"
+
+    def is_saved(self, step: int) -> bool:
+        """Whether the state is saved when so many steps are taken: a network's last step's too."""
+        return step % self.save_every == 0 or self._is_last(step)
+
+    def is_sampled(self, step: int) -> bool:
+        """Whether a sample of audio is made when so many steps are taken."""
+        every = self.sample_every
+        return bool(every) and (step % every == 0 or self._is_last(step))
+
+    def _is_last(self, step: int) -> bool:
+        return step in (self.steps, self.all_steps)
 
     def has_mixtures(self, step: int) -> bool:
         """Whether a step's batch has mixtures: those of fine-tuning, and all after it."""

@@ -1,5 +1,6 @@
 """What a training would cost: parameters, memory, operations and a forecast of its time."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from models.footprint import StepShape
     from models.sizes import VSSFlowConfig
+    from models.transformer import VSSFlow
 
 NUMBER_BYTES = 4  # weights, gradients and moments are in float32
 PRODUCT_BYTES = {"float32": 4, "bfloat16": 2}
@@ -32,10 +34,13 @@ class TrainCost:
         frozen_parameters: numbers of the model that it does not.
         batch_size: clips in a batch.
         crop_s: length of each, in seconds.
-        weights_bytes: memory of the model.
-        gradients_bytes: memory of the gradients.
-        optimiser_bytes: memory of AdamW's two moments.
-        copies_bytes: the averaged weights, and the weights as rounded for the products.
+        weights_bytes: memory of the model, or of a rank's share of it.
+        gradients_bytes: memory of the gradients, or of a rank's share of them.
+        optimiser_bytes: memory of AdamW's two moments, or of a rank's share of them.
+        copies_bytes: the averaged weights, or a rank's share of them, and the weights as rounded
+            for the products.
+        gathered_bytes: of a model that is shared out, what is whole for a while: weights and
+            gradients of two layers, as they compute, and of all that is outside of the layers.
         activations_bytes: what the forward pass of a part of the batch keeps for the backward pass.
         flops_per_step: operations of a rank's matrix products, forward and backward.
         device: what was measured and would train.
@@ -56,6 +61,7 @@ class TrainCost:
     gradients_bytes: int
     optimiser_bytes: int
     copies_bytes: int
+    gathered_bytes: int
     activations_bytes: int
     flops_per_step: int
     device: str
@@ -69,7 +75,7 @@ class TrainCost:
     def memory_bytes(self) -> int:
         """All of the memory that was counted; the framework's own comes on top."""
         kept = self.weights_bytes + self.gradients_bytes + self.optimiser_bytes
-        return kept + self.copies_bytes + self.activations_bytes
+        return kept + self.copies_bytes + self.gathered_bytes + self.activations_bytes
 
     @property
     def forecast_step_s(self) -> float:
@@ -102,8 +108,6 @@ def train_cost(config: TrainConfig) -> TrainCost:
     latents, frames = count(config.crop_s, LATENT_HZ), count(config.crop_s, VISUAL_FPS)
     whole = StepShape(config.batch_size, latents, frames)
     part = StepShape(config.batch_size // config.parts, latents, frames)
-    product_bytes = PRODUCT_BYTES[config.precision]
-    rounded = everything * product_bytes if product_bytes < NUMBER_BYTES else 0
     torch.set_num_threads(config.threads)
     device = device_of(config, Rank())
     return TrainCost(
@@ -112,11 +116,8 @@ def train_cost(config: TrainConfig) -> TrainCost:
         frozen_parameters=everything - trainable,
         batch_size=config.batch_size,
         crop_s=config.crop_s,
-        weights_bytes=NUMBER_BYTES * everything,
-        gradients_bytes=NUMBER_BYTES * trainable,
-        optimiser_bytes=NUMBER_BYTES * ADAM_MOMENTS * trainable,
-        copies_bytes=NUMBER_BYTES * everything * bool(config.ema) + rounded,
-        activations_bytes=product_bytes
+        **_bytes_of_weights(config, model),
+        activations_bytes=PRODUCT_BYTES[config.precision]
         * activation_numbers(sizes, part, fused=device.type == "cuda"),
         flops_per_step=flops_per_step(sizes, whole) // config.ranks,
         device=name_of(device, config.threads),
@@ -126,6 +127,30 @@ def train_cost(config: TrainConfig) -> TrainCost:
         few_steps=config.few_steps,
         flops_per_few_step=few_step_flops(sizes, whole, config.few_steps_guidance),
     )
+
+
+def _bytes_of_weights(config: TrainConfig, model: "VSSFlow") -> dict[str, int]:
+    """What a rank keeps of weights and of what is as large as they are, as `TrainCost` names it."""
+    everything = sum(weight.numel() for weight in model.parameters())
+    trainable, holders = model.trainable_parameters(), 1
+    product_bytes = PRODUCT_BYTES[config.precision]
+    to_round, gathered_bytes = everything, 0
+    if config.is_sharded:
+        from models.sharding import gathered_numbers
+
+        # A layer's weights arrive rounded and go; autocast keeps copies of the others alone.
+        to_round, of_layer = gathered_numbers(model)
+        gathered_bytes = 2 * (NUMBER_BYTES * to_round + 2 * product_bytes * of_layer)
+        holders = config.ranks
+    own, own_trainable = math.ceil(everything / holders), math.ceil(trainable / holders)
+    rounded = to_round * product_bytes if product_bytes < NUMBER_BYTES else 0
+    return {
+        "weights_bytes": NUMBER_BYTES * own,
+        "gradients_bytes": NUMBER_BYTES * own_trainable,
+        "optimiser_bytes": NUMBER_BYTES * ADAM_MOMENTS * own_trainable,
+        "copies_bytes": NUMBER_BYTES * own * bool(config.ema) + rounded,
+        "gathered_bytes": gathered_bytes,
+    }
 
 
 def few_step_flops(sizes: "VSSFlowConfig", shape: "StepShape", guidance: float) -> int:

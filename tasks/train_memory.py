@@ -77,9 +77,14 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _advice(trainer: InTraining) -> str:
-    config, fits = trainer.config, largest_part(trainer)
-    where = name_of(trainer.device, config.threads)
+    config, where = trainer.config, name_of(trainer.device, trainer.config.threads)
     lacking = f"train.batch_size={config.batch_size}: out of memory on {where}"
+    if trainer.sharded:  # a smaller part cannot be tried while the other ranks wait for this one
+        return (
+            f"{lacking}; set train.accumulate higher than {config.accumulate}, or train.batch_size "
+            "or train.crop_s lower, or take more train.ranks"
+        )
+    fits = largest_part(trainer)
     if not fits:
         return (
             f"{lacking}, where not even one clip fits; take a smaller train.preset or "

@@ -3,7 +3,8 @@
 The process that was asked to train is rank 0: it alone reports, saves and writes the checkpoint.
 The others keep step with it and end with it. It starts them on its machine itself, or torchrun has
 started them on any (`tasks.torchrun`). Gradients are averaged by torch's distributed data
-parallel, over gloo on CPUs and NCCL on GPUs.
+parallel, over gloo on CPUs and NCCL on GPUs. With `train.sharding: full` each keeps a part of the
+model in place of all of it (`models.sharding`); rank 0 has it whole, on the CPU, when it saves.
 """
 
 import contextlib
@@ -51,6 +52,7 @@ class RankJob:
     sizes: "VSSFlowConfig"
     saved: str
     meeting: str
+    weights: tuple[float, ...] = ()
 
 
 class RankFailed(RuntimeError):
@@ -69,6 +71,7 @@ def trainer_of(
             yield trainer
         return
     job = RankJob(workspace, list(shard_refs), config, sizes_of(data), str(saved), BY_TORCHRUN)
+    job = dataclasses.replace(job, weights=data.weights)
     if torchrun.is_launched():
         torchrun.announce(job)
         with _joined(job, torchrun.own_rank(), data) as trainer:
@@ -190,7 +193,7 @@ def _train_along(job: RankJob, rank: Rank) -> None:
     from tasks.train_memory import guarded_step
 
     torch.set_num_threads(job.config.threads)
-    data = TrainingData(job.workspace, job.shard_refs, job.config)
+    data = TrainingData(job.workspace, job.shard_refs, job.config, weights=job.weights)
     with _joined(job, rank, data) as trainer:
         while trainer.step < job.config.steps:
             guarded_step(trainer)

@@ -48,8 +48,7 @@ class TrainingWatch:
         """Writes what a step brought."""
         self._tell_points()
         trainer = self.trainer
-        every = trainer.config.sample_every
-        if every and (trainer.step % every == 0 or trainer.step == trainer.end):
+        if trainer.config.is_sampled(trainer.step):
             path = self.folder / SAMPLE.format(trainer.step)
             write_atomically(path, _flac(generated(trainer, self.codec), self.codec))
             self._tell_sample(trainer.step, path)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STEPS, GUIDANCE = 25, 3.0
 """Of the samples that a training shows on the way."""
+WEIGHTS = ("model", "average")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,20 +70,32 @@ class Trainer:
         # The other ranks get them from this one.
         self.begun = begin(model, config) if not self.rank.number else None
         self.model: VSSFlow = model.to(self.device)
+        self.sharded = config.is_sharded
         self.average: AveragedModel | None = None
-        if config.ema and not self.rank.number:
+        if config.ema and (self.sharded or not self.rank.number):
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        if self.sharded:
+            from models.sharding import share_out
+
+            averages = [] if self.average is None else [cast("VSSFlow", self.average.module)]
+            share_out([self.model, *averages], self.device, getattr(torch, config.precision))
         self.optimiser = optimiser_of(self.model, config, self.device)
+        self._whole: dict[str, Any] = {}
+        if self.sharded:
+            self._gather(WEIGHTS)
         if config.compile:
             self.model.compile(dynamic=False)
         self.net: nn.Module = self.model
-        if self.rank.count > 1:
+        if self.rank.count > 1 and not self.sharded:
             self.net = torch.nn.parallel.DistributedDataParallel(
                 self.model,
                 # A batch may lack a condition, whose weights then have no gradient.
                 find_unused_parameters=True,
                 broadcast_buffers=False,
             )
+        self.weights: Tensor | None = None
+        if data.weights:
+            self.weights = torch.tensor(data.weights, device=self.device)
         self.step, self.end = 0, config.steps
         self.losses = LossCurve(config)
         self.spent_s = 0.0
@@ -127,7 +140,7 @@ class Trainer:
         """Takes one optimiser step and returns this rank's share of its loss, on the device."""
         import torch
 
-        config, ranks = self.config, self.rank.count
+        config, ranks, self._whole = self.config, self.rank.count, {}
         given = self._ahead.get(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(self.step)
@@ -148,6 +161,11 @@ class Trainer:
         t = torch.cat([draws.t for _, draws in given.parts])
         self.step += 1
         self.losses.add(self.step, plan.tasks, self._gathered(t), self._gathered(torch.cat(each)))
+        # What rank 0 saves or samples after this step, all ranks must give it now.
+        if self.sharded and config.is_saved(self.step):
+            self._gather(self._parts)
+        elif self.sharded and config.is_sampled(self.step):
+            self._gather(WEIGHTS)
         return torch.stack(losses).sum()
 
     def backward(self, clips: int) -> None:
@@ -173,6 +191,7 @@ class Trainer:
                 draws,
                 padding=self.config.padding,
                 valid=valid,
+                weights=self.weights,
             )
 
     @contextlib.contextmanager
@@ -196,8 +215,19 @@ class Trainer:
 
     @property
     def trained(self) -> "VSSFlow":
-        """The model that training gives: the averaged one where weights are averaged."""
-        return self.model if self.average is None else cast("VSSFlow", self.average.module)
+        """The model that training gives: the averaged one where weights are averaged.
+
+        Of a shared model a copy, on rank 0 alone, and only after steps that save or sample.
+        """
+        if not self.sharded:
+            return self.model if self.average is None else cast("VSSFlow", self.average.module)
+        from models.sharding import assembled
+
+        weights = self._held("model")
+        if self.average is not None:
+            average = self._held("average")
+            weights = {name: average[f"module.{name}"] for name in weights}
+        return assembled(self.model.config, weights).to(self.device)
 
     def sampled(self, conditions: "Conditions", generator: "torch.Generator") -> "Tensor":
         """Latents (B, N, C) that the model of now makes of conditions."""
@@ -209,6 +239,7 @@ class Trainer:
         """Lets go of what only further steps would need, most of a trained model's memory."""
         self.optimiser.zero_grad(set_to_none=True)
         self.optimiser.state.clear()
+        self._whole.pop("optimiser", None)
 
     def close(self) -> None:
         """Ends the threads that read ahead."""
@@ -221,26 +252,57 @@ class Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
             "losses": self.losses.state(),
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
         }
-        if self.average is not None:
-            state["average"] = self.average.state_dict()
-        write_state(path, state)
+        write_state(path, state | {name: self._held(name) for name in self._parts})
 
     def resume(self, path: Path) -> None:
         """Goes on from a saved state; without one of this model's sizes, from the beginning."""
-        state = read_state(path, self.device)
+        # Of a shared model each tensor is read when its turn comes: no rank has room for all.
+        state = read_state(path, "cpu" if self.sharded else self.device, mapped=self.sharded)
         if state is None or "losses" not in state:
             return
         if state.get("sizes") != dataclasses.asdict(self.model.config):
             return
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        for name, part in self._parts.items():
+            self._load(part, state[name])
+        if self.sharded and not self.rank.number:
+            self._whole = {name: state[name] for name in self._parts}
         self.step, self.spent_s = state["step"], state["spent_s"]
         self.losses.restore(state["losses"])
+
+    @property
+    def _parts(self) -> "dict[str, nn.Module | torch.optim.Optimizer]":
+        """What of the state to go on from is tensors, by its name there."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+        }
+        return parts if self.average is None else parts | {"average": self.average}
+
+    def _load(self, part: "nn.Module | torch.optim.Optimizer", state: dict[str, Any]) -> None:
+        if not self.sharded:
+            part.load_state_dict(state)
+            return
+        from models.sharding import load_share
+
+        load_share(part, state)
+
+    def _held(self, name: str) -> dict[str, Any]:
+        """The whole state of a part; raises RuntimeError where this rank has none of now."""
+        if not self.sharded:
+            return self._parts[name].state_dict()
+        if name not in self._whole:
+            raise RuntimeError(f"rank {self.rank.number} has no whole {name} at step {self.step}")
+        return self._whole[name]
+
+    def _gather(self, names: Collection[str]) -> None:
+        """Gives rank 0 whole what all ranks share; they must ask at once."""
+        from models.sharding import whole
+
+        first = not self.rank.number
+        shares = {name: part.state_dict() for name, part in self._parts.items() if name in names}
+        gathered = whole(shares, keep=first)
+        self._whole = gathered if first else {}
 
 
 def sizes_of(data: TrainingData) -> "VSSFlowConfig":
@@ -251,7 +313,7 @@ def sizes_of(data: TrainingData) -> "VSSFlowConfig":
     sizes = dataclasses.replace(PRESETS[config.preset](), audio_channels=data.channels)
     # Features are as wide as they are in the data; without any the preset's size holds.
     widths = {f"{name}_dim": width for name, width in data.widths.items() if width}
-    sizes = dataclasses.replace(sizes, **widths)
+    sizes = dataclasses.replace(sizes, **widths, sync_cells=data.cells)
     if config.context_positions != "preset":
         on = config.context_positions == "on"
         sizes = dataclasses.replace(sizes, context_positions=on)

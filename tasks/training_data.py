@@ -5,7 +5,7 @@ goes on with the batches that it would have had, and of several processes that t
 reads its own part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +76,26 @@ class TrainingData:
     """
 
     def __init__(
-        self, workspace_root: str | Path, shard_refs: list[str], config: TrainConfig
+        self,
+        workspace_root: str | Path,
+        shard_refs: list[str],
+        config: TrainConfig,
+        *,
+        cells: int = 0,
+        weights: Sequence[float] = (),
     ) -> None:
         """Builds the index; raises NoTrainingClip where the split holds none, and as `SampleStore`.
 
         Mixtures alone do not count: training begins with single clips.
+
+        Args:
+            workspace_root: where the shards lie.
+            shard_refs: the dataset's shards.
+            config: of the training.
+            cells: cells per side of the grids that its sync is; 0 where it is none of pixels.
+            weights: how much the error of each latent channel counts; empty for all alike.
         """
-        self.config = config
+        self.config, self.cells, self.weights = config, cells, tuple(weights)
         self.store = SampleStore(workspace_root, shard_refs, "train", check_hashes=True)
         store = self.store
         self.tasks = [str(task) for task in store.column("task")] if len(store) else []
@@ -162,7 +175,10 @@ class TrainingData:
         for sample, stretch in zip(cut, plan.stretches[rows], strict=True):
             if stretch is not None:
                 sample["phonemes"] = stretched(sample["phonemes"], stretch)
-        return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim)
+        # All parts of a batch use the same weights: ranks exchange the gradients of those.
+        named = (*FEATURES, SPEAKER)
+        widths = {name: self.widths[name] for name in named if name in plan.given}
+        return collate(cut, plan.length, sizes.motion_dim, sizes.visual_dim, widths)
 
     def _check(self, index: int, sample: Sample) -> None:
         for name in ("latents", "visual", "motion", *FEATURES, SPEAKER):

@@ -20,10 +20,15 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def read_state(path: Path, device: "torch.device | str" = "cpu") -> dict[str, Any] | None:
-    """The state that was written last, with its tensors on a device; None where there is none."""
+def read_state(
+    path: Path, device: "torch.device | str" = "cpu", mapped: bool = False
+) -> dict[str, Any] | None:
+    """The state that was written last, with its tensors on a device; None where there is none.
+
+    `mapped` leaves them in the file until they are used.
+    """
     import torch
 
     if not path.exists():
         return None
-    return torch.load(path, weights_only=True, map_location=device)
+    return torch.load(path, weights_only=True, map_location=device, mmap=mapped)

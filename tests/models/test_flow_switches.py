@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.flow import PAPER_DROPOUT, DropoutConfig, flow_loss
+from models.conditions import Conditions
+from models.flow import (
+    PAPER_DROPOUT,
+    DropoutConfig,
+    draw_flow,
+    draw_times,
+    drawn_loss,
+    flow_loss,
+)
 from tests.models.test_flow import conditions, model, rng
 
 
@@ -45,3 +53,25 @@ def test_padding_as_signal_is_trained_on_as_latents_of_0() -> None:
     signal = flow_loss(net, x, given, generator=rng(), padding="signal").loss
     torch.testing.assert_close(signal, flow_loss(net, silent, whole, generator=rng()).loss)
     assert not torch.allclose(signal, flow_loss(net, x, given, generator=rng()).loss)
+
+
+def test_early_times_are_squares_of_uniform_ones() -> None:
+    uniform = draw_times(1000, "uniform", torch.Generator().manual_seed(1))
+    early = draw_times(1000, "early", torch.Generator().manual_seed(1))
+    torch.testing.assert_close(early, uniform.square())
+
+
+def test_an_error_counts_by_the_weight_of_its_channel() -> None:
+    draws = draw_flow((2, 3, 4), (), generator=torch.Generator().manual_seed(0))
+    given = Conditions(mask=torch.ones(2, 3, dtype=torch.bool))
+    x_1 = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+
+    def still(x_t: torch.Tensor, t: torch.Tensor, told: Conditions) -> torch.Tensor:
+        return torch.zeros_like(x_t)
+
+    squares = (x_1 - draws.x_0).square()
+    weights = torch.tensor([2.5, 1.0, 0.5, 0.0])
+    weighted = drawn_loss(still, x_1, given, draws, weights=weights)
+    torch.testing.assert_close(weighted.loss, (squares * weights).mean())
+    even = drawn_loss(still, x_1, given, draws)
+    torch.testing.assert_close(even.loss, squares.mean())

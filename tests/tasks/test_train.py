@@ -56,6 +56,7 @@ def made_item(out: ShardTarget) -> dict[str, Any]:
         "phoneme_table": TABLE_ID,
         "codec_ref": codec_ref(workspace),
         "_name": "made",
+        "_sync": None,
         "_fingerprint": "f" * 32,
         "_input_hash": "h" * 64,
     }

@@ -49,6 +49,27 @@ def test_bfloat16_halves_what_is_kept_and_accumulating_divides_it() -> None:
     assert parts.flops_per_step == whole.flops_per_step
 
 
+def test_ranks_that_share_a_model_divide_all_but_what_they_gather_and_what_passes_through() -> None:
+    plain = TrainConfig(preset="vssflow_m", batch_size=8, ema=0.99, ranks=4, threads=1)
+    each, shared, rounded = (
+        train_cost(dataclasses.replace(plain, **changes))
+        for changes in ({}, {"sharding": "full"}, {"sharding": "full", "precision": "bfloat16"})
+    )
+    for name in ("weights_bytes", "gradients_bytes", "optimiser_bytes", "copies_bytes"):
+        assert getattr(shared, name) == getattr(each, name) / 4
+    assert (each.gathered_bytes, shared.activations_bytes) == (0, each.activations_bytes)
+    # Four products for self-attention, two for cross-attention, and SwiGLU's with their biases;
+    # keys and values apart. Outside are the time, both ends, the conditions and the norms.
+    width, inner = 1536, 6144
+    layer = 6 * width**2 + 3 * width * inner + 2 * inner + width
+    key_value = 768 * width  # for 12 of 24 heads, twice
+    outside = 463_565_184 + 128 - 10 * (layer + key_value)
+    assert shared.gathered_bytes == 4 * 2 * (outside + 2 * layer)
+    assert rounded.gathered_bytes == 4 * 2 * outside + 2 * 2 * 2 * layer
+    assert rounded.copies_bytes == shared.copies_bytes + 2 * outside
+    assert rounded.memory_bytes < shared.memory_bytes < each.memory_bytes
+
+
 def test_the_forecast_is_the_operations_at_the_measured_rate() -> None:
     cost = train_cost(TrainConfig(joint_steps=30, mixture_steps=10, threads=1))
     assert cost.forecast_step_s == cost.flops_per_step / 1e12

@@ -42,6 +42,16 @@ def test_a_planned_batch_is_that_of_all_samples_in_memory(tmp_path: Path) -> Non
         assert torch.equal(part.latents, expected.latents[2:5])
 
 
+def test_a_part_without_lips_of_a_batch_with_lips_has_them_as_absent(tmp_path: Path) -> None:
+    data = TrainingData(tmp_path, made_dataset(tmp_path, lips_dim=3), CONFIG)
+    step = next(n for n in range(20) if 0 < data.plan(n).tasks.count("visual_tts") < 6)
+    plan = data.plan(step)
+    row = next(row for row, task in enumerate(plan.tasks) if task != "visual_tts")
+    found = data.read(plan, tiny_sizes(), slice(row, row + 1)).conditions
+    assert found.lips is not None and found.lips.shape == (1, 20, 3) and not found.lips.any()
+    assert found.present("lips").tolist() == [False]
+
+
 def test_a_model_of_one_task_sees_that_task_alone_until_mixtures_come(tmp_path: Path) -> None:
     refs = made_dataset(tmp_path)
     every = TrainingData(tmp_path, refs, CONFIG)
