@@ -5,7 +5,7 @@
 WORKSPACE is one into which `talkies build RECIPE` has built a staged world. Every arm is trained by
 `talkies train` and measured by `talkies evaluate`, as a user would, so a run that was stopped goes
 on, and one that is done does nothing. What the arms are, and which scores pass, was written down
-before the first ran: EXPERIMENTS.md, 2026-11-28, "The proving ground".
+before the first ran: EXPERIMENTS.md, 2026-11-28, "The proving ground", with its amendment.
 """
 
 import argparse
@@ -33,6 +33,9 @@ SHARED = {
     "warmup_steps": 100,
     "log_every": 50,
     "save_every": 200,
+    "times": "early",
+    "channels": "deviation",
+    "uniform_phonemes": 0.5,
 }
 ARMS: dict[str, dict[str, Any]] = {
     "joint": {"batch_size": 3 * PER_TASK},
