@@ -12,8 +12,10 @@ def test_training_on_a_cpu_reads_and_learns_what_the_fused_kernel_does() -> None
     mask = torch.ones(2, 1, 1, 7, dtype=torch.bool)
     mask[1, ..., 4:] = False
     leaves = [[values.clone().requires_grad_() for values in given] for _ in range(2)]
-    ours = attend(*leaves[0], mask)
-    fused = F.scaled_dot_product_attention(*leaves[1], attn_mask=mask)
+    query, key, value = leaves[0]
+    ours = attend(query, key, value, mask)
+    query, key, value = leaves[1]
+    fused = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     torch.testing.assert_close(ours, fused, rtol=1e-5, atol=1e-6)
     for read in (ours, fused):
         read.square().sum().backward()

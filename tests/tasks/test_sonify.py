@@ -305,7 +305,7 @@ def test_over_what_was_trimmed_beside_a_window_its_first_and_last_frame_are_held
     seen: list[dict[str, Any]] = []
     collate = module.collate
 
-    def noted(samples: list[dict[str, Any]], *sizes: int) -> Any:
+    def noted(samples: list[dict[str, Any]], *sizes: Any) -> Any:
         seen.extend(samples)
         return collate(samples, *sizes)
 
