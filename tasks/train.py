@@ -49,10 +49,15 @@ def train_dataset(item: dict[str, Any], out: ShardTarget, config: TrainConfig) -
     torch.set_num_threads(config.threads)
     require_table(item["phoneme_table"], f"dataset {item['_name']}")
     codec = load_codec(out.workspace, item["codec_ref"])
-    cells = GRID if item["_sync"] == PIXELS else 0
     weights = channel_weights(codec, config)
     try:
-        data = TrainingData(out.workspace, item["shard_refs"], config, cells=cells, weights=weights)
+        data = TrainingData(
+            out.workspace,
+            item["shard_refs"],
+            config,
+            cells=item["cells"] or 0,
+            weights=weights,
+        )
     except NoTrainingClip as error:
         raise Rejected("no_training_data", f"dataset {item['_name']}: {error}") from error
     workspace = Workspace.at(out.workspace)
@@ -196,7 +201,8 @@ STAGE = Stage(
     config=TrainConfig,
     items=f"""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
-               d.name AS _name, d.sync_extractor AS _sync, d.hours * 3600 AS cost_s,
+               d.name AS _name, d.hours * 3600 AS cost_s,
+               CASE d.sync_extractor WHEN '{PIXELS}' THEN {GRID} END AS cells,
                {DATA_COLUMN} AS _data
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
@@ -224,6 +230,7 @@ STAGE = Stage(
         "few_steps",
         "few_steps_guidance",
     ),
+    later_columns=("cells",),
     # The weights to begin with count by their hash, wherever they lie.
     selects=("dataset", "init_from"),
     weights=init_weights,

@@ -57,6 +57,7 @@ def made_sample(
     visual_dim: int = VISUAL_DIM,
     lips_dim: int = 0,
     speaker_dim: int = 0,
+    sync_dim: int = 0,
 ) -> dict[str, Any]:
     """A sample of a dataset shard, whose latents are nearly the same in every sample.
 
@@ -68,6 +69,7 @@ def made_sample(
     visual = rng.normal(size=(latents * 2 // 5, visual_dim)) if seen else None
     motion = rng.normal(size=(latents, MOTION_DIM)) if seen else None
     lips = rng.normal(size=(latents, lips_dim)) if lips_dim and task == "visual_tts" else None
+    sync = rng.normal(size=(latents, sync_dim)) if sync_dim and seen else None
     name = f"speaker {number % 2}" if speaker_dim and task != "v2s" else None
     voice = np.eye(speaker_dim)[[number % 2]] if name else None
     phonemes = np.zeros(latents, np.int16) if task == "v2s" else rng.integers(1, 9, latents)
@@ -78,7 +80,7 @@ def made_sample(
         **_packed("latents", "latent_channels", steady),
         **_packed("visual", "visual_channels", visual),
         **_packed("motion", "motion_channels", motion),
-        **_packed("sync", "sync_channels", None),
+        **_packed("sync", "sync_channels", sync),
         **_packed("lips", "lips_channels", lips),
         **_packed("speaker", "speaker_channels", voice),
         "speaker_name": name,
@@ -93,12 +95,12 @@ def made_dataset(
     visual_dim: int = VISUAL_DIM,
     lips_dim: int = 0,
     speaker_dim: int = 0,
+    sync_dim: int = 0,
 ) -> list[str]:
     """The shard references of a dataset with every task in every split."""
+    features = {"lips_dim": lips_dim, "speaker_dim": speaker_dim, "sync_dim": sync_dim}
     samples = [
-        made_sample(
-            100 * place + number, task, split, 20 + 5 * number, visual_dim, lips_dim, speaker_dim
-        )
+        made_sample(100 * place + number, task, split, 20 + 5 * number, visual_dim, **features)
         for place, split in enumerate(("train", "validation", "test"))
         for task in tasks
         for number in range(per_task)

@@ -56,7 +56,7 @@ def made_item(out: ShardTarget) -> dict[str, Any]:
         "phoneme_table": TABLE_ID,
         "codec_ref": codec_ref(workspace),
         "_name": "made",
-        "_sync": None,
+        "cells": None,
         "_fingerprint": "f" * 32,
         "_input_hash": "h" * 64,
     }

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,10 +12,11 @@ from safetensors.torch import load_file
 import models.flow
 from models.flow import PAPER_DROPOUT
 from models.presets import PRESETS
+from tasks.train import channel_weights
 from tasks.train_config import TrainConfig
 from tasks.trainer import Trainer
 from tasks.training_data import TrainingData
-from tests.made_model import made_dataset, tiny_sizes
+from tests.made_model import made_dataset, tiny_codec, tiny_sizes
 from tests.tasks.test_train import killed_at, target, train, weights
 
 SHORT: dict[str, Any] = {"joint_steps": 4, "mixture_steps": 0, "batch_size": 2, "crop_s": 0.8}
@@ -163,3 +165,29 @@ def test_a_device_that_is_not_there_is_an_error_that_says_so(
     assert trainer(tmp_path).device == torch.device("cpu")
     with pytest.raises(ValueError, match=r"set train.device: cpu"):
         trainer(tmp_path, device="cuda")
+
+
+def test_a_dataset_of_pixels_makes_a_model_that_reads_their_cells(tmp_path: Path) -> None:
+    config = TrainConfig(**SHORT, threads=1)
+    refs = made_dataset(tmp_path, sync_dim=2 * 6 * 6)
+    trained = Trainer(TrainingData(tmp_path, refs, config, cells=6))
+    assert (trained.model.config.sync_cells, trained.model.config.sync_dim) == (6, 72)
+    before = {name: w.clone() for name, w in trained.model.embedding.sync.named_parameters()}
+    for _ in range(2):
+        trained.train_step()
+    after = dict(trained.model.embedding.sync.named_parameters())
+    assert before and all(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_channels_by_their_deviation_weigh_the_error_and_have_a_mean_of_1(tmp_path: Path) -> None:
+    codec = tiny_codec()
+    even, weighed = (TrainConfig(**SHORT, threads=1, channels=c) for c in ("even", "deviation"))
+    assert channel_weights(codec, even) == ()
+    found = channel_weights(codec, weighed)
+    np.testing.assert_allclose(found, codec.scale / codec.scale.mean(), rtol=1e-6)
+    refs = made_dataset(tmp_path)
+    first = [
+        float(Trainer(TrainingData(tmp_path, refs, weighed, weights=w)).train_step())
+        for w in ((), found, tuple(4 * one for one in found))
+    ]
+    assert first[1] != first[0] and first[2] == pytest.approx(4 * first[1], rel=1e-5)
