@@ -5,7 +5,7 @@ Legend: F frames, H height, W width, D channels.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ MOTION_EXTRACTOR = "motion"
 COMPOSED = "composed_"
 LOOKS = (*ENCODERS, MOTION_EXTRACTOR, *SYNC_ENCODERS)
 """Every extractor of this stage."""
-LATER = ("extractor", "pretrained", "sync", "sync_weights", "sync_device")
+LATER = ("extractor", "pretrained", "precision", "sync", "sync_weights", "sync_device")
 VERSION = 1
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -48,6 +48,8 @@ class LookConfig:
             had from the hub, or from a folder.
         pretrained: hub name or folder of other weights of clip_vit_b16 or siglip_b16; empty takes
             the published ones.
+        precision: of the extractor's products; bfloat16 takes less than half the time on processors
+            with instructions for it, and moves features by a few in a hundred.
         sync: what tells when things happen, at 25 fps: synchformer from colour frames, which the
             decode pass then keeps; pixels are the coarse picture itself, without any weights; none
             leaves that to motion energy.
@@ -57,6 +59,7 @@ class LookConfig:
 
     extractor: EncoderName = "efficientnet_lite0"
     pretrained: str = ""
+    precision: Literal["float32", "bfloat16"] = "float32"
     sync: SyncName = "none"
     sync_weights: str = ""
     sync_device: Device = "cpu"
@@ -101,12 +104,15 @@ def feature_rows(
 
     Raises Rejected("too_short") where one of the grids has no frame.
     """
+    import torch
+
     from models.pixels import coarse_pixels
 
     if len(frames10) == 0 or len(frames25) == 0:
         frames = {"frames10": len(frames10), "frames25": len(frames25)}
         raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
-    embed = load_encoder(config.extractor, config.pretrained)
+    dtype = getattr(torch, config.precision)
+    embed = load_encoder(config.extractor, config.pretrained, dtype=dtype)
     arrays = look(frames10, frames25, embed, config.extractor)
     if config.sync == PIXELS:
         arrays[PIXELS] = coarse_pixels(frames25)

@@ -17,7 +17,7 @@ from storage.stage import ShardTarget
 from storage.workspace import Workspace
 from tasks.clip_encoders import PIXELS
 from tasks.encoders import load_encoder
-from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, look
+from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, feature_rows, look
 from tasks.media import FrameWriter
 
 DURATION_S = 1.3
@@ -50,6 +50,22 @@ def test_a_still_picture_does_not_move_and_a_flash_does() -> None:
     assert not look(frames, still, flat_embed)[MOTION_EXTRACTOR].any()
     moved = look(frames, flash, flat_embed)[MOTION_EXTRACTOR][:, 0]
     assert np.flatnonzero(moved).tolist() == [3, 4]
+
+
+@pytest.mark.weights
+def test_image_features_in_bfloat16_are_nearly_those_in_float32() -> None:
+    frames = pictures(3)
+    frames[1:] //= 2
+    plain, quick = (
+        feature_rows("clip", frames, frames[..., 0], LookConfig(precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    (first, *_), (other, *_) = plain["features"], quick["features"]
+    assert first["extractor"] == other["extractor"] == IMAGE_EXTRACTOR
+    found, nearly = first["_array"], other["_array"]
+    assert nearly.dtype == np.float32 and not np.array_equal(found, nearly)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(nearly, axis=1)
+    assert ((found * nearly).sum(1) / lengths > 0.995).all()
 
 
 @pytest.mark.weights
