@@ -225,17 +225,31 @@ def _changed(where: str) -> Rejected:
 OWN = f"""(len($files) = 0 AND (listed_in IS NOT DISTINCT FROM (SELECT manifest FROM search)
     OR (listed_in IS NULL AND NOT (SELECT lists FROM search) AND {BELOW_FOLDER})))"""
 
+# A file that is named, as for a soundtrack, is listed without its manifest, which may be any of the
+# workspace's; what one said of it holds until a build says otherwise. What only a sidecar said is
+# read anew, unless it may have been a manifest that gave the text alone.
+SAID = f"""(len($files) > 0 AND coalesce({
+    ", ".join(f"known.{name}" for name in (*LISTED_COLUMNS, "listed_in") if name != "transcript")
+}) IS NOT NULL)"""
+TEXT_ALONE = "(CASE WHEN len($files) > 0 AND listing.cues IS NULL THEN known.transcript END)"
+AS_SAID = ", ".join(
+    f"CASE WHEN {SAID} THEN known.{name} ELSE {new} END AS {name}"
+    for name, new in {
+        **{name: f"listing.{name}" for name in (*LISTED_COLUMNS, "cues", "listed_in")},
+        "transcript": f"coalesce(listing.transcript, {TEXT_ALONE})",
+    }.items()
+)
+
 STAGE = Stage(
     name="scan",
     title="hash files",
     version=3,
     config=ScanConfig,
     items=f"""
-        SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
-               cues, listed_in, {", ".join(MANIFEST_ONLY)},
-               greatest(size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
-        FROM listing
-        UNION ALL
+        SELECT uri AS item_id, uri, listing.size_bytes, listing.mtime_ns, {AS_SAID},
+               greatest(listing.size_bytes, 0) / 1e6 AS cost_s, {FORGOTTEN}, {KNOWN}
+        FROM listing LEFT JOIN files known USING (uri)
+        UNION ALL BY NAME
         SELECT uri AS item_id, uri, size_bytes, mtime_ns, {", ".join(MANIFEST_COLUMNS)},
                cues, listed_in, {", ".join(MANIFEST_ONLY)},
                size_bytes / 1e6 AS cost_s, {FORGOTTEN}, source_id AS _known

@@ -392,6 +392,29 @@ def test_a_changed_sidecar_is_taken_over_without_reading_the_film_again(
 # -- other kinds of sources in a catalog -------------------------------------------------------
 
 
+def test_what_a_manifest_said_of_a_file_holds_where_the_file_is_named_alone(
+    catalog: Catalog, folder: Path
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        put(folder / name, name.encode())
+    put(folder / "a.txt", b"what a sidecar says")
+    (folder / "manifest.csv").write_text(
+        "path,licence,speaker,transcript,truth\n"
+        'a.mp4,CC0-1.0,Anna,what she says,"{""kind"": ""speech""}"\n'
+        "b.mp4,,,only this,\n"
+    )
+    assert scan(catalog, folder) == (3, 0)
+    said = catalog.rows("SELECT * EXCLUDE (run_id) FROM files ORDER BY uri")
+    assert scan(catalog, folder, files=tuple(str(path) for path in folder.glob("*.mp4"))) == (0, 0)
+    assert catalog.rows("SELECT * EXCLUDE (run_id) FROM files ORDER BY uri") == said
+    # Of what no manifest knows a sidecar says the newest.
+    put(folder / "c.txt", b"and now this")
+    assert scan(catalog, folder, files=(str(folder / "c.mp4"),)) == (1, 0)
+    assert catalog.rows("SELECT transcript FROM files ORDER BY uri") == [
+        {"transcript": text} for text in ("what she says", "only this", "and now this")
+    ]
+
+
 def uris(catalog: Catalog) -> list[str]:
     return [row["uri"] for row in catalog.rows("SELECT uri FROM files ORDER BY uri")]
 
