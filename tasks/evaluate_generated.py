@@ -5,7 +5,7 @@ followed to the items that it comes from.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ from tasks.word_onsets import true_word_starts
 if TYPE_CHECKING:
     from tasks.evaluate import EvaluateConfig
 
+Maker = Callable[[Sample], np.ndarray]
+"""What makes a sound (T,) of a sample's conditions, at the codec's rate."""
 ITEMS = "items.jsonl"
 NO_BENCHMARK = "avbench_*: evaluate.benchmark names no folder of av-benchmark"
 
@@ -47,7 +49,7 @@ def generated_rows(
     export = AvExport(Path(out.folder)) if tool else None
     rows = chosen(item.get("truths") or [], config.generate)
     rows = with_mouth_refs(rows, item.get("_mouths"))
-    samples = _samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
+    samples = held_out_samples(out.workspace, item["shard_refs"], {row["split"] for row in rows})
     late = to_shift(rows, samples, config.shifted)
     others = lips_partners(rows, samples, config.by_lips)
     scored = []
@@ -70,65 +72,15 @@ def generated_rows(
     return found, absent
 
 
-def _samples(workspace_root: str, shard_refs: Sequence[str], splits: set[str]) -> dict[str, Sample]:
+def held_out_samples(
+    workspace_root: str, shard_refs: Sequence[str], splits: set[str]
+) -> dict[str, Sample]:
+    """The samples of some splits by the ids of their items."""
     return {
         sample["item_id"]: sample
         for split in sorted(splits)
         for sample in read_samples(workspace_root, list(shard_refs), split)
     }
-
-
-def scored_item(
-    workspace_root: str,
-    row: Mapping[str, Any],
-    sample: Sample,
-    checkpoint: Checkpoint,
-    config: "EvaluateConfig",
-    *,
-    is_shifted: bool = False,
-    other: Sample | None = None,
-    export: AvExport | None = None,
-) -> Scored:
-    """An item with what is heard in its generation, its truth, the codec's truth, and noise.
-
-    With `is_shifted` it is generated once more, from a delayed picture, and with an `other` item
-    twice, from words without times with its own picture and the other's. A generation is held under
-    the peak that a soundtrack is held under. The sounds are written to an `export` as well.
-    """
-    facts = facts_of(row)
-    true = true_sound(workspace_root, row)
-    samples = count(row["duration_s"], AUDIO_HZ)
-    sounds = {
-        SCORE: generated_sound(checkpoint, sample, config)[:samples],
-        TRUTH: true[:samples],
-        CEILING: codec_sound(checkpoint, sample)[:samples],
-    }
-    heard = {role: _hear(sound, facts, config) for role, sound in sounds.items()}
-    noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
-    heard[CONTROL] = hear(noise, opinion=facts.is_told)
-    if export is not None:
-        export.add(workspace_root, row, sounds | {CONTROL: noise[:samples]})
-    shifts = {}
-    if is_shifted:
-        later = generated_sound(checkpoint, delayed_sample(sample), config)[:samples]
-        shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
-    by_lips = {
-        role: generated_sound(checkpoint, one, config)[:samples]
-        for role, one in (samples_by_lips(sample, other) if other else {}).items()
-    }
-    mouth = mouth_of(workspace_root, row)
-    starts = true_word_starts(row, facts.words)
-    timed = timed_item(facts, starts, mouth, sounds, shifts, by_lips)
-    return Scored(facts, heard, timed, alike_item(facts, sounds, heard))
-
-
-def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
-    return hear(
-        sound,
-        whisper=config.whisper if facts.is_told else "",
-        opinion=facts.is_told,
-        strikes=facts.strikes,
-    )
 
 
 def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateConfig") -> np.ndarray:
@@ -144,6 +96,62 @@ def generated_sound(checkpoint: Checkpoint, sample: Sample, config: "EvaluateCon
     with torch.inference_mode():
         latents = generated_latents(checkpoint, batch.conditions, config.sampling, seed, "evaluate")
         return under_peak(checkpoint.codec.decode(latents).numpy())[0]
+
+
+def scored_item(
+    workspace_root: str,
+    row: Mapping[str, Any],
+    sample: Sample,
+    checkpoint: Checkpoint,
+    config: "EvaluateConfig",
+    *,
+    is_shifted: bool = False,
+    other: Sample | None = None,
+    export: AvExport | None = None,
+    make: Maker | None = None,
+) -> Scored:
+    """An item with what is heard in its generation, its truth, the codec's truth, and noise.
+
+    `make` generates in place of the checkpoint, whose codec is the ceiling all the same.
+    With `is_shifted` it is generated once more, from a delayed picture, and with an `other` item
+    twice, from words without times with its own picture and the other's. A generation is held under
+    the peak that a soundtrack is held under. The sounds are written to an `export` as well.
+    """
+    facts = facts_of(row)
+    make = make or (lambda one: generated_sound(checkpoint, one, config))
+    true = true_sound(workspace_root, row)
+    samples = count(row["duration_s"], AUDIO_HZ)
+    sounds = {
+        SCORE: make(sample)[:samples],
+        TRUTH: true[:samples],
+        CEILING: codec_sound(checkpoint, sample)[:samples],
+    }
+    heard = {role: _hear(sound, facts, config) for role, sound in sounds.items()}
+    noise = noise_as_loud(true, noise_seed(config.seed, facts.item_id))
+    heard[CONTROL] = hear(noise, opinion=facts.is_told)
+    if export is not None:
+        export.add(workspace_root, row, sounds | {CONTROL: noise[:samples]})
+    shifts = {}
+    if is_shifted:
+        later = make(delayed_sample(sample))[:samples]
+        shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
+    by_lips = {
+        role: make(one)[:samples]
+        for role, one in (samples_by_lips(sample, other) if other else {}).items()
+    }
+    mouth = mouth_of(workspace_root, row)
+    starts = true_word_starts(row, facts.words)
+    timed = timed_item(facts, starts, mouth, sounds, shifts, by_lips)
+    return Scored(facts, heard, timed, alike_item(facts, sounds, heard))
+
+
+def _hear(sound: np.ndarray, facts: Facts, config: "EvaluateConfig") -> Heard:
+    return hear(
+        sound,
+        whisper=config.whisper if facts.is_told else "",
+        opinion=facts.is_told,
+        strikes=facts.strikes,
+    )
 
 
 def codec_sound(checkpoint: Checkpoint, sample: Sample) -> np.ndarray:

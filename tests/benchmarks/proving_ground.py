@@ -16,7 +16,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from tasks.batches import Sample
+from tasks.checkpoint import load_checkpoint
+from tasks.evaluate import EvaluateConfig
+from tasks.evaluate_generated import generated_sound, held_out_samples, scored_item
+from tasks.generated_scores import Draws, score_rows
+from tasks.held_out import HELD_OUT_COLUMN, chosen
+from tasks.lip_envelope import with_mouth_refs
+from tasks.soundtrack import under_peak
 
 TALKIES = [sys.executable, "-c", "from flows.cli import main; main()"]
 SPOKEN = ["visual_tts", "tts"]
@@ -85,6 +95,43 @@ def trained(workspace: Path, recipe: dict[str, Any], folder: Path, arm: str, see
     raise SystemExit(f"{arm}, seed {seed}: no checkpoint; see `talkies catalog rejects`")
 
 
+def summed(
+    workspace: Path, name: str, sound_id: str, speech_id: str, generate: int
+) -> list[dict[str, Any]]:
+    """Scores of mixtures of which one model makes the sound and another the speech, then added.
+
+    The model of sound is told that nothing is said, as in all that it was trained on.
+    """
+    sound, speech = (
+        load_checkpoint(workspace / "checkpoints" / one) for one in (sound_id, speech_id)
+    )
+    config = EvaluateConfig(dataset=name, generate=generate)
+
+    def make(sample: Sample) -> np.ndarray:
+        unsaid = {"phonemes": np.zeros_like(sample["phonemes"]), "lips": None, "speaker": None}
+        parts = [
+            generated_sound(sound, sample | unsaid, config),
+            generated_sound(speech, sample, config),
+        ]
+        return under_peak(np.sum(parts, axis=0)[None])[0]
+
+    query = f"""
+        SELECT d.shard_refs, {HELD_OUT_COLUMN} AS truths FROM datasets d
+        WHERE d.name = '{name}' ORDER BY d.version DESC LIMIT 1
+    """
+    (found,) = talkies("catalog", "sql", query, workspace=workspace)
+    rows = [row for row in found["truths"] if row["task"] == "mixture"]
+    rows = with_mouth_refs(chosen(rows, generate), None)
+    splits = {row["split"] for row in rows}
+    samples = held_out_samples(str(workspace), found["shard_refs"], splits)
+    items = [
+        scored_item(str(workspace), row, samples[row["item_id"]], speech, config, make=make)
+        for row in rows
+    ]
+    scores, _ = score_rows(items, Draws(config.bootstraps, config.seed, config.whisper))
+    return scores
+
+
 def main() -> None:
     """Trains and measures each arm and prints its scores beside ceilings and controls."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -93,6 +140,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--generate", type=int, default=60)
+    parser.add_argument(
+        "--summed", action="store_true", help="the outputs of sound and speech added as well"
+    )
     options = parser.parse_args()
     recipe = yaml.safe_load(options.recipe.read_text("utf-8"))
     folder = options.workspace / "scratch" / "proving-ground"
@@ -108,6 +158,13 @@ def main() -> None:
             for row in rows:
                 print(json.dumps({"arm": arm, "seed": seed, "checkpoint": checkpoint} | row))
             sys.stdout.flush()
+        if options.summed:
+            sound, speech = (
+                trained(options.workspace, recipe, folder, arm, seed) for arm in ("sound", "speech")
+            )
+            mixtures = options.generate // 4  # as many as evaluation takes of four tasks
+            for row in summed(options.workspace, recipe["name"], sound, speech, mixtures):
+                print(json.dumps({"arm": "summed", "seed": seed} | row), flush=True)
 
 
 if __name__ == "__main__":
