@@ -163,7 +163,7 @@ def test_composed_pictures_are_looked_at_as_clips_are(
     def embed(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return frames.reshape(len(frames), -1, 3).mean(axis=1).astype(np.float32)
 
-    monkeypatch.setattr(look_module, "load_encoder", lambda *_: embed)
+    monkeypatch.setattr(look_module, "load_encoder", lambda *_, **__: embed)
     assert bring_up(catalog, STAGE).items == 2
     rows = catalog.rows("FROM features ORDER BY clip_id, extractor")
     assert [(row["clip_id"], row["extractor"]) for row in rows] == [

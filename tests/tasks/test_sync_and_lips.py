@@ -154,7 +154,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         pytest.MonkeyPatch.context() as patch,
         Catalog(Workspace.at(folder / "workspace").make()) as catalog,
     ):
-        patch.setattr("tasks.look.load_encoder", lambda *_: flat_embed)
+        patch.setattr("tasks.look.load_encoder", lambda *_, **__: flat_embed)
         patch.setattr("tasks.face_networks.load_mesh", lambda: made_mesh)
         put_source(catalog, folder, "speech", "visual_tts")
         put_source(catalog, folder, "scene", "v2s")
