@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 class RankJob:
     """What every rank trains: plain values, for processes that share nothing.
 
-    `saved` is the state to go on from, `meeting` where the ranks find each other.
+    `saved` is the state to go on from, `meeting` where the ranks find each other, `weights` what
+    the error of each latent channel counts.
     """
 
     workspace: str
@@ -70,8 +71,8 @@ def trainer_of(
             trainer.resume(saved)
             yield trainer
         return
-    job = RankJob(workspace, list(shard_refs), config, sizes_of(data), str(saved), BY_TORCHRUN)
-    job = dataclasses.replace(job, weights=data.weights)
+    told = workspace, list(shard_refs), config, sizes_of(data), str(saved)
+    job = RankJob(*told, BY_TORCHRUN, data.weights)
     if torchrun.is_launched():
         torchrun.announce(job)
         with _joined(job, torchrun.own_rank(), data) as trainer:
