@@ -161,11 +161,10 @@ def drawn_loss(
 ) -> FlowLoss:
     """Mean squared error of the velocity over the valid latents of x_1 (B, N, C).
 
-    ``weights`` (C,), of mean 1, say how much the error of each channel counts; None all alike.
-
     ``padding`` "masked" leaves it out of loss and attention; "signal" trains on it as on latents of
     0, as the paper's code does. Where x_1 is a part of a batch, ``valid`` counts the latents of the
-    whole: the parts' losses, and gradients, then add up to those of the batch.
+    whole: the parts' losses, and gradients, then add up to those of the batch. ``weights`` (C,), of
+    mean 1, say how much the error of each channel counts; None counts all alike.
     """
     x_1 = x_1.masked_fill(~conditions.mask[..., None], 0)
     if padding == "signal":

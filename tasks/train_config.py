@@ -45,7 +45,8 @@ class TrainConfig:
             of those at which there is still much noise, where what is seen and said decides.
         channels: how much the error of a latent's channel counts: all alike, as in the paper, or
             by the standard deviation that the codec found in it, so that what is most of a sound
-            is learned first. Losses of the two cannot be compared; those of `evaluate` can.
+            is learned first. Losses of the two cannot be compared; those of `evaluate` can. The
+            network for few steps counts them alike.
         dropout: `condition` drops each condition of each sample by a draw of its own, `batch` all
             conditions of a whole batch by one draw, as the paper's code does.
         padding: `masked` leaves what fills a batch up out of loss and attention, `signal` trains on

@@ -1,5 +1,6 @@
 """Two processes that train together train as one, and end in the same weights after a kill."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -73,24 +74,29 @@ def test_two_ranks_train_as_one_process_with_the_same_batch(
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_rank_that_is_killed_ends_the_training_which_then_goes_on_to_the_same_weights(
-    undisturbed: tuple[ShardTarget, dict[str, Any]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected_out, expected = undisturbed
-    out = target(tmp_path, "killed")
+@contextlib.contextmanager
+def other_rank_killed_at(step: int) -> Iterator[None]:
+    """Kills the other of two ranks at a step, which ends the training and leaves no process."""
 
     def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
-        if done == 3:
+        if done == step:
             (rank,) = multiprocessing.active_children()
             os.kill(rank.pid or 0, signal.SIGKILL)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ShardTarget, "report", report)
         with pytest.raises(RankFailed, match=r"rank 1 ended with code -9"):
-            train(out, TOGETHER)
+            yield
     assert multiprocessing.active_children() == []
+
+
+def test_a_rank_that_is_killed_ends_the_training_which_then_goes_on_to_the_same_weights(
+    undisturbed: tuple[ShardTarget, dict[str, Any]], tmp_path: Path
+) -> None:
+    expected_out, expected = undisturbed
+    out = target(tmp_path, "killed")
+    with other_rank_killed_at(3):
+        train(out, TOGETHER)
     found = train(out, TOGETHER)
     assert weights(out, found) == weights(expected_out, expected)
     assert found["curve"] == expected["curve"]

@@ -1,10 +1,7 @@
 """Two ranks that share out a model train as one process does, and write the same states."""
 
 import dataclasses
-import multiprocessing
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +20,11 @@ from storage.stage import ShardTarget
 from tasks.train import train_dataset
 from tasks.train_config import TrainConfig
 from tasks.train_memory import OutOfMemory, guarded_step
-from tasks.train_ranks import RankFailed
 from tasks.trainer import Trainer
 from tests.made_model import made_dataset, tiny_sizes
 from tests.tasks.test_train import made_item, target, weights
 from tests.tasks.test_train_memory import with_room_for
-from tests.tasks.test_train_ranks import as_torchrun, followed
+from tests.tasks.test_train_ranks import as_torchrun, followed, other_rank_killed_at
 from tests.tasks.test_train_switches import curve_of, trainer
 
 ALONE = TrainConfig(
@@ -193,22 +189,12 @@ def test_a_killed_rank_ends_a_shared_training_which_goes_on_shared_to_the_bit_or
     alone: Trained,
     begin: dict[str, str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected, _ = shared
     together = dataclasses.replace(SHARED, **begin)
     out, single = target(tmp_path, "killed"), target(tmp_path, "single")
-
-    def report(_self: ShardTarget, done: float, _total: float, _note: str = "") -> None:
-        if done == 3:
-            (rank,) = multiprocessing.active_children()
-            os.kill(rank.pid or 0, signal.SIGKILL)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShardTarget, "report", report)
-        with pytest.raises(RankFailed, match=r"rank 1 ended with code -9"):
-            train(out, together)
-    assert multiprocessing.active_children() == []
+    with other_rank_killed_at(3):
+        train(out, together)
     (Path(single.workspace) / STATE).parent.mkdir()
     shutil.copy(Path(out.workspace) / STATE, Path(single.workspace) / STATE)
     found = train(out, together)
