@@ -2,11 +2,12 @@
 
 from contextvars import ContextVar
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 
 from flows.progress import reported, warned
 from flows.session import Session
@@ -64,11 +65,14 @@ def _collect(
 ) -> None:
     """Commits each shard when it is done; a failed shard ends the flow when the others are in."""
     bar = session.progress.add(stage.title, plan.items)
+    ended: SimpleQueue[PrefectFuture[ShardResult]] = SimpleQueue()
+    for future in running:
+        future.add_done_callback(ended.put)
     finished = rejected = 0
     failure: BaseException | None = None
     told: set[str] = set()
     while running:
-        ready = wait(list(running), timeout=POLL_S).done
+        ready = _taken(ended)
         for line in warned(Path(out.folder) for out in running.values()):
             if line not in told:
                 told.add(line)
@@ -95,3 +99,18 @@ def _collect(
     left_out = f", {rejected} rejected" if rejected else ""
     line = f"  {stage.title}: {finished} items{left_out}"
     session.progress.end(bar, line)
+
+
+def _taken(ended: SimpleQueue[PrefectFuture[ShardResult]]) -> list[PrefectFuture[ShardResult]]:
+    """The futures that have ended since; waits for the first no longer than POLL_S.
+
+    Prefect's own `wait` ends at its timeout by raising from an alarm, wherever the thread is: now
+    and then that is between a lock's taking and its release, and the build fails.
+    """
+    try:
+        ready = [ended.get(timeout=POLL_S)]
+    except Empty:
+        return []
+    while not ended.empty():
+        ready.append(ended.get())
+    return ready

@@ -1,5 +1,6 @@
 """Shards whose worker dies, shards that raise, and what stays of a flow that they end."""
 
+import signal
 import traceback
 from pathlib import Path
 
@@ -72,6 +73,17 @@ def test_a_programming_error_names_item_shard_and_stage_and_is_not_tried_again(
     assert "stage falter, shard 2, item c" in caught.value.__notes__
     assert "in _falter" in "".join(traceback.format_exception(caught.value))
     assert finished(workspace) == ["a", "b", "d"]
+
+
+@pytest.mark.timeout(120, method="thread")  # the other method has set an alarm of its own
+def test_no_alarm_interrupts_the_thread_that_waits_for_shards(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_s: list[float] = []
+    monkeypatch.setattr(signal, "setitimer", lambda _which, seconds: set_s.append(seconds))
+    run_falter(workspace, tmp_path)
+    assert finished(workspace) == ["a", "b", "c", "d"]
+    assert set_s == []
 
 
 def test_the_fake_stage_works_like_a_real_one() -> None:
