@@ -128,7 +128,7 @@ SOURCE_TABLES: tuple[Table, ...] = (
         optional(
             "frames25_ref",
             STRING,
-            "Blob: gray JPEG frames at 25 fps in Parquet.",
+            "Blob: gray JPEG frames at 25 fps in Parquet; NULL where decode.motion is off.",
             "",
             "blobs/13/d1516f17e82a….parquet",
         ),
@@ -140,7 +140,13 @@ SOURCE_TABLES: tuple[Table, ...] = (
             "",
             "blobs/4e/90b7c2f5518d….parquet",
         ),
-        C("cuts_s", DOUBLES, "Times of scene cuts.", "s", "[1.2, 3.04, 5.48, 7.48, 9.68]"),
+        C(
+            "cuts_s",
+            DOUBLES,
+            "Times of scene cuts; none where decode.motion is off.",
+            "s",
+            "[1.2, 3.04, 5.48, 7.48, 9.68]",
+        ),
         optional("loudness_lufs", DOUBLE, "Integrated loudness, BS.1770-4.", "LUFS", "-30.569"),
         measured("decode_cpu_s", DOUBLE, "CPU seconds of the pass.", "s", "0.195662"),
         optional(

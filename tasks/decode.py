@@ -51,6 +51,10 @@ class DecodeConfig:
 
     visual_px: Annotated[int, Field(ge=32, le=1024)] = 224
     """Side of the square colour frames at 10 fps."""
+    motion: bool = True
+    """Keep gray frames at 25 fps too, and look for faces and cuts among them. Without, a source
+    gives 10 fps frames and its sound: nothing tells motion, how far sound and picture are apart or
+    who speaks on screen, and clips are cut by length and speech alone."""
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
     colour25: bool = False
@@ -91,6 +95,19 @@ class DecodeConfig:
     output_limit_mb: Annotated[int, Field(ge=1)] = 32_768
     """Size of the largest file that one source may give, in MiB."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a detector of cuts that has nothing to look at."""
+        if self.scene_detector == TRANSNET and not self.motion:
+            raise ValueError(
+                f"decode.scene_detector={TRANSNET!r} looks at 25 frames a second, which "
+                "decode.motion=False leaves out; leave one of both out"
+            )
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether faces are looked for."""
+        return self.motion and self.max_faces > 0
+
 
 def decode_item(
     item: dict[str, Any], config: DecodeConfig, workspace: str | Path, folder: str | Path
@@ -120,7 +137,7 @@ def _decode_file(
             output_mb=config.output_limit_mb,
         )
         arguments = {"path": path, "folder": str(own), "config": dataclasses.asdict(config)}
-        if config.max_faces:
+        if config.finds_faces:
             arguments["detector"] = str(locate(FACE_DETECTOR))
         # Before the pass, so that weights that are missing are so at once.
         network = load_transnet(config.scene_weights) if config.scene_detector == TRANSNET else None
@@ -165,7 +182,7 @@ def _stored(value: dict[str, Any], folder: Path, blobs: Blobs) -> dict[str, Any]
 
 def weights(config: DecodeConfig) -> dict[str, str]:
     """The sha256 of the face detector and of TransNetV2, each where it is used."""
-    used = {FACE_DETECTOR: fingerprint(FACE_DETECTOR)} if config.max_faces else {}
+    used = {FACE_DETECTOR: fingerprint(FACE_DETECTOR)} if config.finds_faces else {}
     if config.scene_detector == TRANSNET:
         used[TRANSNET] = weights_sha256(config.scene_weights)
     return used
@@ -183,7 +200,7 @@ STAGE = Stage(
     """,
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
-    later=("scene_detector", "transition_threshold", "scene_weights", "colour25"),
+    later=("scene_detector", "transition_threshold", "scene_weights", "colour25", "motion"),
     weights=weights,
     limits=(
         "wall_limit_s",

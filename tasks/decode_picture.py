@@ -41,23 +41,22 @@ class Picture:
         """
         self._config = config
         aspect = float(stream.sample_aspect_ratio or 1)
-        side = max(config.visual_px, config.motion_px)
+        side = max(config.visual_px, config.motion_px if config.motion else 0)
         self._square = Scaler(side, aspect, "bgr24", "square")
         self._whole = Scaler(2 * WIDTH, aspect, "rgb24", "whole")
         self._thumbnails: ThumbnailWriter | None = None
         if config.scene_detector == TRANSNET:
             self._thumbnails = ThumbnailWriter(folder / THUMBNAILS)
         colour = FrameWriter(folder / "frames10.parquet")
-        gray = FrameWriter(folder / "frames25.parquet")
-        self._grids = [
-            FrameGrid(VISUAL_FPS, colour, self._colour_jpeg),
-            FrameGrid(MOTION_FPS, gray, self._gray_jpeg),
-        ]
+        self._grids = [FrameGrid(VISUAL_FPS, colour, self._colour_jpeg)]
+        if config.motion:
+            gray = FrameWriter(folder / "frames25.parquet")
+            self._grids.append(FrameGrid(MOTION_FPS, gray, self._gray_jpeg))
         if config.colour25:
             often = FrameWriter(folder / "colour25.parquet")
             self._grids.append(FrameGrid(MOTION_FPS, often, self._colour_jpeg))
         self._faces: Faces | None = None
-        if config.max_faces:
+        if config.finds_faces:
             self._faces = Faces(folder / "faces.parquet", config, Detector(detector), aspect)
             self._face_grid = FrameGrid(MOTION_FPS, self._faces, _as_it_is)
         rate = Fraction(stream.average_rate or MOTION_FPS)
@@ -81,19 +80,19 @@ class Picture:
         self._look_for_a_cut()
         self._newest, self._newest_us = scaled, start_us
 
-    def finish(self, duration_s: float) -> tuple[int, int]:
+    def finish(self, duration_s: float) -> tuple[int, int | None]:
         """Holds the last picture to the end; returns the frame counts at 10 and at 25 fps."""
-        first, second, *_ = [grid.finish(duration_s) for grid in self._grids]
+        first, *others = [grid.finish(duration_s) for grid in self._grids]
         if self._faces is not None:
             self._face_grid.finish(duration_s)
         self._look_for_a_cut()
         if self._thumbnails is not None:
             self._thumbnails.close()
-        return first, second
+        return first, others[0] if self._config.motion else None
 
     def _look_for_a_cut(self) -> None:
         """Looks at the newest picture, unless no grid showed it, as every second one at 50 fps."""
-        if self._newest is None or not self._newest.was_shown:
+        if not self._config.motion or self._newest is None or not self._newest.was_shown:
             return
         if self._thumbnails is not None:
             self._thumbnails.add(self._newest_us, self._newest.thumbnail(self._whole))

@@ -56,10 +56,14 @@ def film_recipe(came: str, own: str) -> str:
         return came
     theirs, ours = (parse_recipe(json.loads(text), Path("stored recipe")) for text in (came, own))
     taken = {stage: theirs.configs[stage] for stage in ("look", "faces", "sonify")}
-    if _shows(ours, theirs):
-        taken["look"] = ours.configs["look"]
-    if theirs.configs["faces"].lips in (NONE, ours.configs["faces"].lips):
-        taken["faces"] = ours.configs["faces"]
+    if ours.configs["decode"].motion != theirs.configs["decode"].motion:
+        # Motion that the model never saw would mislead it as much as motion that it misses.
+        taken["decode"] = theirs.configs["decode"]
+    else:
+        if _shows(ours, theirs):
+            taken["look"] = ours.configs["look"]
+        if theirs.configs["faces"].lips in (NONE, ours.configs["faces"].lips):
+            taken["faces"] = ours.configs["faces"]
     taken["sonify"] = dataclasses.replace(taken["sonify"], dataset="")
     return Recipe(ours.name, {**ours.configs, **taken}).as_json()
 

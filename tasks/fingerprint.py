@@ -2,7 +2,8 @@
 
 Both fingerprints stand a change of codec, bit rate, size and level, and hold for a part of a source
 at any offset. They are made of what was decoded, and little of that is needed: the gray pictures,
-which are those at 10 fps in gray, every 0.4 s, and the 16 kHz sound between 250 and 2500 Hz.
+which are those at 10 fps in gray, every 0.4 s, or those at 10 fps themselves where there are no
+others, and the 16 kHz sound between 250 and 2500 Hz.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from models.timeline import AUDIO_HZ, MOTION_FPS
+from models.timeline import AUDIO_HZ, MOTION_FPS, VISUAL_FPS
 from storage.blobs import Blobs
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 
@@ -95,12 +96,12 @@ def _zigzag() -> list[int]:
     return [i * FREQUENCIES + j for _, i, j in sorted(places)]
 
 
-def read_pictures(path: Path) -> NDArray[np.float32]:
-    """Every tenth picture of a 25 fps grid at 28 x 28, gray levels (P, 28, 28)."""
+def read_pictures(path: Path, fps: int = MOTION_FPS) -> NDArray[np.float32]:
+    """The pictures of a grid every 0.4 s at 28 x 28, gray levels (P, 28, 28)."""
     import cv2
 
     pictures = []
-    for jpeg in _every_tenth(path):
+    for jpeg in _every(PICTURE_EVERY * fps // MOTION_FPS, path):
         # A quarter of 112 comes out of the JPEG's own frequencies without decoding the rest.
         flag = cv2.IMREAD_REDUCED_GRAYSCALE_4
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
@@ -112,12 +113,12 @@ def read_pictures(path: Path) -> NDArray[np.float32]:
     return np.asarray(pictures, np.float32).reshape(-1, SIDE, SIDE)
 
 
-def _every_tenth(path: Path) -> Iterator[Any]:
+def _every(step: int, path: Path) -> Iterator[Any]:
     first = 0
     with pq.ParquetFile(path) as parquet:
         for group in range(parquet.num_row_groups):
             jpegs = parquet.read_row_group(group, columns=["jpeg"], use_threads=False)["jpeg"]
-            for row in range(-first % PICTURE_EVERY, len(jpegs), PICTURE_EVERY):
+            for row in range(-first % step, len(jpegs), step):
                 yield jpegs[row].as_buffer()
             first += len(jpegs)
 
@@ -225,6 +226,9 @@ def fingerprint_shard(shard: ShardRef, out: ShardTarget, config: FingerprintConf
         picture, sound = np.empty(0, np.int64), np.empty(0, np.int32)
         if item["frames25_ref"]:
             picture = picture_hashes(read_pictures(blobs.path(item["frames25_ref"])), config)
+        elif item["frames10_ref"]:
+            seen = read_pictures(blobs.path(item["frames10_ref"]), VISUAL_FPS)
+            picture = picture_hashes(seen, config)
         if item["audio16_ref"]:
             sound = sound_bits(band_energies(blobs.path(item["audio16_ref"])), config)
         row = {
@@ -244,9 +248,12 @@ STAGE = Stage(
     version=1,
     config=FingerprintConfig,
     items="""
-        SELECT source_id AS item_id, frames25_ref, audio16_ref, duration_s AS cost_s FROM decodes
+        SELECT source_id AS item_id, frames25_ref, audio16_ref, duration_s AS cost_s,
+               CASE WHEN frames25_ref IS NULL THEN frames10_ref END AS frames10_ref
+        FROM decodes
     """,
     outputs=(Output("fingerprints", key="source_id"),),
     run=fingerprint_shard,
+    later_columns=("frames10_ref",),
     shard_s=36_000.0,
 )

@@ -80,8 +80,9 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
     def one_item(item: dict[str, Any]) -> Rows:
         start_s, end_s = item["start_s"], item["end_s"]
         frames10 = read_frames(out.workspace, item["frames10_ref"], start_s, end_s, VISUAL_FPS)
-        frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
-        colour25 = None
+        frames25 = colour25 = None
+        if item["frames25_ref"] is not None:
+            frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
         if config.sync == SYNCHFORMER:
             ref = item["_colour25_ref"]
             colour25 = read_frames(out.workspace, ref, start_s, end_s, MOTION_FPS)
@@ -93,7 +94,7 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
 def feature_rows(
     item_id: str,
     frames10: NDArray[np.uint8],
-    frames25: NDArray[np.uint8],
+    frames25: NDArray[np.uint8] | None,
     config: LookConfig,
     prefix: str = "",
     colour25: NDArray[np.uint8] | None = None,
@@ -108,13 +109,14 @@ def feature_rows(
 
     from models.pixels import coarse_pixels
 
-    if len(frames10) == 0 or len(frames25) == 0:
-        frames = {"frames10": len(frames10), "frames25": len(frames25)}
+    grids = {"frames10": frames10, "frames25": frames25}
+    frames = {name: len(grid) for name, grid in grids.items() if grid is not None}
+    if not all(frames.values()):
         raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
     dtype = getattr(torch, config.precision)
     embed = load_encoder(config.extractor, config.pretrained, dtype=dtype)
     arrays = look(frames10, frames25, embed, config.extractor)
-    if config.sync == PIXELS:
+    if config.sync == PIXELS and frames25 is not None:
         arrays[PIXELS] = coarse_pixels(frames25)
     elif colour25 is not None:
         arrays[config.sync] = load_sync_encoder(config.sync_weights, config.sync_device)(colour25)
@@ -133,7 +135,7 @@ def feature_rows(
 
 def look(
     frames10: NDArray[np.uint8],
-    frames25: NDArray[np.uint8],
+    frames25: NDArray[np.uint8] | None,
     embed: Embed,
     extractor: str = IMAGE_EXTRACTOR,
 ) -> dict[str, NDArray[np.float32]]:
@@ -141,18 +143,18 @@ def look(
 
     Args:
         frames10: (F10, H, W, 3) RGB at 10 fps.
-        frames25: (F25, H, W) gray at 25 fps.
+        frames25: (F25, H, W) gray at 25 fps; None where the decode pass kept none.
         embed: the image network.
         extractor: what its features are called.
 
-    Returns those features (F10, D) and motion (F25, Dm).
+    Returns those features (F10, D) and, of frames at 25 fps, motion (F25, Dm).
     """
     from models.motion import motion_energy
 
-    return {
-        extractor: embed(frames10),
-        MOTION_EXTRACTOR: np.asarray(motion_energy(frames25), dtype=np.float32),
-    }
+    arrays = {extractor: embed(frames10)}
+    if frames25 is not None:
+        arrays[MOTION_EXTRACTOR] = np.asarray(motion_energy(frames25), dtype=np.float32)
+    return arrays
 
 
 def weights(config: LookConfig) -> dict[str, str]:
@@ -172,7 +174,7 @@ STAGE = Stage(
                w.start_s, w.end_s, d.frames10_ref, d.frames25_ref,
                d.colour25_ref AS _colour25_ref
         FROM windows w JOIN decodes d ON d.source_id = w.source_id
-        WHERE w.has_picture AND d.frames10_ref IS NOT NULL AND d.frames25_ref IS NOT NULL
+        WHERE w.has_picture AND d.frames10_ref IS NOT NULL
           AND ($sync <> 'synchformer' OR d.colour25_ref IS NOT NULL)
     """,
     outputs=(

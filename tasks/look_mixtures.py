@@ -7,7 +7,7 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.clip_encoders import SYNCHFORMER
 from tasks.look import COMPOSED, LATER, LOOKS, LookConfig, feature_rows, weights
-from tasks.mix_picture import PICTURES, composed_frames
+from tasks.mix_picture import PICTURES, composed_frames, has_motion
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ def look_mixtures_shard(
     """Rows of `features` for the composed pictures of a shard of mixtures."""
 
     def one_item(item: dict[str, Any]) -> Rows:
-        frames10, frames25 = (
-            composed_frames(out.workspace, item, fps) for fps in (VISUAL_FPS, MOTION_FPS)
-        )
-        colour25 = None
+        frames10 = composed_frames(out.workspace, item, VISUAL_FPS)
+        frames25 = colour25 = None
+        if has_motion(item):
+            frames25 = composed_frames(out.workspace, item, MOTION_FPS)
         if config.sync == SYNCHFORMER:
             colour25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
         return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED, colour25)

@@ -18,7 +18,7 @@ from tasks.mix_conditions import IS_COMPOSED, PICTURE, span_of, taken
 
 Frames = NDArray[np.uint8]
 
-# Each composed mixture with its two pictures; one whose frames are not both there is left out.
+# Each composed mixture with its two pictures; one of which either has no frames is left out.
 PICTURES = f"""
     SELECT mix_id AS item_id, mixed_s AS duration_s, mixed_s AS cost_s, compose,
            list(struct_pack(clip_id := part.clip_id, at_s := part.at_s,
@@ -34,7 +34,7 @@ PICTURES = f"""
     )
     JOIN windows w ON w.clip_id = part.clip_id
     JOIN decodes d USING (source_id)
-    WHERE d.frames10_ref IS NOT NULL AND d.frames25_ref IS NOT NULL
+    WHERE d.frames10_ref IS NOT NULL
     GROUP BY mix_id, mixed_s, compose HAVING count(*) = 2
 """
 
@@ -42,14 +42,23 @@ PICTURES = f"""
 def picture_of(catalog: Catalog, mix_id: str, fps: int) -> Frames:
     """The frames (N, H, W[, 3]) of a mixture's composed picture at 10 or 25 fps.
 
-    Raises LookupError where the mixture has none, or its parents' frames are gone.
+    Raises LookupError where the mixture has none, or its parents' frames are gone or were not kept.
     """
     found = catalog.rows(f"FROM ({PICTURES}) WHERE item_id = ?", [mix_id])
     if not found:
         raise LookupError(
             f"mixture {mix_id} has no composed picture; set mix.compose to cut or inset and build"
         )
+    if fps != VISUAL_FPS and not has_motion(found[0]):
+        raise LookupError(
+            f"mixture {mix_id}: frames at {fps} fps were not kept; set decode.motion and build"
+        )
     return composed_frames(str(catalog.workspace.root), found[0], fps)
+
+
+def has_motion(item: Mapping[str, Any]) -> bool:
+    """Whether the frames at 25 fps were kept of both pictures of a row of PICTURES."""
+    return all(part["frames25_ref"] for part in item["parts"])
 
 
 def composed_frames(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
-from tasks.clip_encoders import SYNCHFORMER
+from tasks.clip_encoders import NONE, PIXELS, SYNCHFORMER
 from tasks.licences import check_licences
 from tasks.objects import S3
 from tasks.pipeline import STAGES
@@ -73,6 +73,7 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise RecipeError(f"{where}: name={name!r} must be letters, digits, - and _")
     configs = {stage: _section(stage, fields.get(stage), where) for stage in STAGES}
+    _check_motion(configs, where)
     return _bound(Recipe(name, configs), path.parent)
 
 
@@ -114,6 +115,18 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
         if not recipe.configs[stage].dataset:
             recipe = recipe.with_config(stage, dataset=recipe.name)
     return recipe
+
+
+def _check_motion(configs: Mapping[str, Any], where: str) -> None:
+    """Raises RecipeError where a stage is to read what `decode.motion` leaves out."""
+    sync, lips = configs["look"].sync, configs["faces"].lips
+    readers = {f"look.sync={sync!r}": sync == PIXELS, f"faces.lips={lips!r}": lips != NONE}
+    for reader, reads in readers.items():
+        if reads and not configs["decode"].motion:
+            raise RecipeError(
+                f"{where}: {reader} reads frames at 25 fps, which "
+                "decode.motion=False leaves out; leave one of both out"
+            )
 
 
 def with_folder(recipe: Recipe, folder: Path) -> Recipe:

@@ -190,7 +190,7 @@ STAGE = Stage(
         ),
         wanted AS (
             SELECT s.source_id, coalesce(s.uri, t.file) AS uri, t.script, de.duration_s,
-                   de.frames25_count / 25.0 AS video_s
+                   coalesce(de.frames25_count / 25.0, de.frames10_count / 10.0) AS video_s
             FROM (SELECT unnest($targets::STRUCT(file VARCHAR, script VARCHAR)[],
                                 recursive := true)) t
             LEFT JOIN sources s ON s.uri = t.file OR ends_with(s.uri, '/' || t.file)
@@ -217,7 +217,7 @@ STAGE = Stage(
             FROM windows w
             CROSS JOIN model
             JOIN features v ON v.clip_id = w.clip_id AND v.extractor = model.extractor
-            JOIN features m ON m.clip_id = w.clip_id AND m.extractor = 'motion'
+            LEFT JOIN features m ON m.clip_id = w.clip_id AND m.extractor = 'motion'
             LEFT JOIN features y ON y.clip_id = w.clip_id AND y.extractor = model.sync_extractor
             LEFT JOIN features l ON l.clip_id = w.clip_id AND l.extractor = model.lips_extractor
             WHERE w.has_picture

@@ -70,9 +70,8 @@ def _conditions(
     duration_s: float,
 ) -> "Conditions":
     root, clip = item["_workspace"], window["clip_id"]
-    visual, motion = (
-        read_feature(root, window[name]["shard_ref"], clip, window[name]["content_hash"])
-        for name in ("visual", "motion")
+    visual = read_feature(
+        root, window["visual"]["shard_ref"], clip, window["visual"]["content_hash"]
     )
     start, end = window["start_s"], window["end_s"]
     inside = [
@@ -85,23 +84,26 @@ def _conditions(
     sizes = checkpoint.model.config
     aligned = {
         name: _held(values, held_s, duration_s, LATENT_HZ)
-        for name in FEATURES
+        for name in ("motion", *FEATURES)
         if (values := _aligned(root, clip, window.get(name))) is not None
     }
-    sample = aligned | {
-        "task": "",
-        "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
-        "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
-        "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
-        "motion": _held(motion, held_s, duration_s, LATENT_HZ),
-        # As in training: where nothing is said, nobody says it.
-        SPEAKER: item.get("_voice") if inside else None,
-    }
+    sample = (
+        {"motion": None}
+        | aligned
+        | {
+            "task": "",
+            "latents": np.zeros((length, sizes.audio_channels), dtype=np.float32),
+            "phonemes": phonemes_on_grid(inside, duration_s).astype(np.int64),
+            "visual": _held(visual, held_s, duration_s, VISUAL_FPS),
+            # As in training: where nothing is said, nobody says it.
+            SPEAKER: item.get("_voice") if inside else None,
+        }
+    )
     return collate([sample], length, sizes.motion_dim, sizes.visual_dim).conditions
 
 
 def _aligned(root: str, clip: str, feature: dict[str, str] | None) -> np.ndarray | None:
-    """Sync or lips (F, D) of a clip; None where there are none, or no face was found."""
+    """Motion, sync or lips (F, D) of a clip; None where there are none, or no face was found."""
     if feature is None or feature["shard_ref"] is None:
         return None
     values = read_feature(root, feature["shard_ref"], clip, feature["content_hash"])

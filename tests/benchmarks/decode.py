@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,11 +110,12 @@ def long_film(folder: Path, hours: float, talking: Path | None) -> Path:
 # -- what is measured ---------------------------------------------------------------------------
 
 
-def work(paths: list[str], max_faces: int = 0) -> None:
-    """Decodes files as one shard, in a workspace that is thrown away: the whole of a worker.
+NO_FACES: dict[str, Any] = {"max_faces": 0}  # which no ffmpeg filter finds
+PLAIN: dict[str, Any] = {"motion": False}  # 10 fps colour and sound alone
 
-    Without faces, which no ffmpeg filter finds.
-    """
+
+def work(paths: list[str], settings: dict[str, Any]) -> None:
+    """Decodes files as one shard, in a workspace that is thrown away: the whole of a worker."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(Path(folder) / "workspace").make()
         items = []
@@ -136,21 +138,21 @@ def work(paths: list[str], max_faces: int = 0) -> None:
         scratch = workspace.scratch("decode")
         shard = ShardRef("decode", 0, str(listed), "benchmark")
         target = ShardTarget(str(workspace.root), str(scratch))
-        result = decode_shard(shard, target, DecodeConfig(max_faces=max_faces))
+        result = decode_shard(shard, target, DecodeConfig(**settings))
         if result.rejected:
             raise SystemExit(pq.read_table(result.tables["rejects"]).to_pylist())
 
 
-def start_worker(paths: list[Path], max_faces: int) -> "subprocess.Popen[bytes]":
+def start_worker(paths: list[Path], settings: dict[str, Any]) -> "subprocess.Popen[bytes]":
     """A worker in a process of its own, as the flow starts one."""
-    code = f"import sys; from tests.benchmarks.decode import work; work(sys.argv[1:], {max_faces})"
+    code = f"import sys; from tests.benchmarks.decode import work; work(sys.argv[1:], {settings})"
     command = [sys.executable, "-c", code, *map(str, paths)]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def ours(paths: list[Path], workers: int = 1, max_faces: int = 0) -> None:
+def ours(paths: list[Path], workers: int = 1, settings: dict[str, Any] = NO_FACES) -> None:
     """Our decode stage, with its start: interpreter, libraries, hashes, blobs."""
-    running = [start_worker(paths[number::workers], max_faces) for number in range(workers)]
+    running = [start_worker(paths[number::workers], settings) for number in range(workers)]
     if any(worker.wait() for worker in running):
         raise SystemExit("a worker failed")
 
@@ -204,7 +206,8 @@ def measure_speed(name: str, paths: list[Path], repeats: int, folder: Path) -> N
         "ffmpeg (b)": partial(ffmpeg_b, paths, folder),
         "ffmpeg null": partial(ffmpeg_nothing, paths, folder),
         "our start": partial(ours, []),
-        "ours + faces": partial(ours, paths, 1, DecodeConfig().max_faces),
+        "ours + faces": partial(ours, paths, 1, {}),
+        "ours plain": partial(ours, paths, 1, PLAIN),
     }
     print(f"\n{name}: {len(paths)} files, median of {repeats} interleaved runs, {load()}")
     took: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}

@@ -1,11 +1,12 @@
-"""CPU-seconds of decoding made clips: our stage beside video2dataset.
+"""CPU-seconds of decoding: our stage beside one ffmpeg pass and video2dataset.
 
     .venv/bin/python -m tests.benchmarks.decode_peers --media FOLDER --clips 40
 
-Both run one process over all clips and get the same cut of work asked: 10 fps at 224 x 224 and
-48 kHz mono sound. Ours yields besides 25 fps grey pictures, 16 kHz sound, loudness and scene
-scores; video2dataset writes its frames as a film. Each pays for its start, which is measured with
-one clip alone too. How video2dataset was mended so that it runs, peers/video2dataset_clips.py says.
+All are asked for 10 fps at 224 x 224 and 48 kHz mono sound. Ours with `decode.motion: false`, here
+"plain", yields 16 kHz sound and loudness besides; as it comes 25 fps gray pictures, faces and cuts
+too, as "ffmpeg (b)" does but for the faces. video2dataset writes its frames as a film. What starts
+costs once, one clip alone shows, and is subtracted as "less one": that clip's work goes with it.
+How video2dataset was mended so that it runs, peers/video2dataset_clips.py says.
 """
 
 import argparse
@@ -14,12 +15,24 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.decode import bunny, load, made_clips, measured, ours
+from tests.benchmarks.decode import (
+    NO_FACES,
+    PLAIN,
+    bunny,
+    ffmpeg_a,
+    ffmpeg_b,
+    load,
+    made_clips,
+    measured,
+    ours,
+)
 from tests.benchmarks.peer_environments import environment
 
+MADE = 200
 SCRIPT = Path(__file__).parent / "peers" / "video2dataset_clips.py"
 
 
@@ -39,47 +52,57 @@ def video2dataset(folder: Path, paths: list[Path]) -> None:
         )
 
 
-def compare(paths: list[Path], repeats: int, folder: Path) -> None:
-    """Interleaved runs over all clips and over one; prints medians and ratios."""
+def compare(paths: list[Path], first: Path, repeats: int, folder: Path) -> None:
+    """Interleaved runs over files, and over one short clip for the start; prints medians."""
     environment("video2dataset")
-    ways = {"talkies": ours, "video2dataset": partial(video2dataset, folder)}
-    print(f"{len(paths)} clips, median of {repeats} interleaved runs, {load()}", flush=True)
+    ways: dict[str, Callable[[list[Path]], None]] = {
+        "plain": lambda given: ours(given, 1, PLAIN),
+        "talkies": lambda given: ours(given, 1, {}),
+        "no faces": lambda given: ours(given, 1, NO_FACES),
+        "ffmpeg (a)": lambda given: ffmpeg_a(given, folder),
+        "ffmpeg (b)": lambda given: ffmpeg_b(given, folder),
+        "video2dataset": partial(video2dataset, folder),
+    }
+    print(f"{len(paths)} files, median of {repeats} interleaved runs, {load()}", flush=True)
     costs_s: dict[str, list[float]] = {way: [] for way in ways}
     ones_s: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
         for way, call in ways.items():
             costs_s[way].append(measured(partial(call, paths))[0])
-            ones_s[way].append(measured(partial(call, paths[:1]))[0])
-    own_s, own_each_s = figures(costs_s["talkies"], ones_s["talkies"], len(paths))
-    print(f"{'':<16}{'CPU s':>9}{'a clip':>9}{'less start':>12}{'x ours':>9}{'less start':>12}")
-    for way in ways:
-        cost_s, each_s = figures(costs_s[way], ones_s[way], len(paths))
+            ones_s[way].append(measured(partial(call, [first]))[0])
+    figures = {
+        way: (cost_s, cost_s - statistics.median(ones_s[way]))
+        for way, runs in costs_s.items()
+        if (cost_s := statistics.median(runs))
+    }
+    plain_s, plain_less_s = figures["plain"]
+    print(f"{'':<16}{'CPU s':>9}{'x plain':>9}{'less one':>10}{'x plain':>9}   all runs")
+    for way, (cost_s, less_s) in figures.items():
+        runs = " ".join(f"{one:.1f}" for one in costs_s[way])
         print(
-            f"{way:<16}{cost_s:>9.1f}{cost_s / len(paths):>9.3f}{each_s:>12.3f}"
-            f"{cost_s / own_s:>9.2f}{each_s / own_each_s:>12.2f}"
+            f"{way:<16}{cost_s:>9.1f}{cost_s / plain_s:>9.2f}"
+            f"{less_s:>10.1f}{less_s / plain_less_s:>9.2f}   {runs}"
         )
-    print(f"{load()} on {os.cpu_count()} cores")
-
-
-def figures(costs_s: list[float], ones_s: list[float], number: int) -> tuple[float, float]:
-    """The median cost of all clips, and what each further one cost after the first."""
-    cost_s = statistics.median(costs_s)
-    return cost_s, (cost_s - statistics.median(ones_s)) / (number - 1)
+    print(f"{load()} on {os.cpu_count()} cores", flush=True)
 
 
 def main() -> None:
-    """Compares both on the same clips."""
+    """Compares all on the same files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--media", type=Path, help="folder that keeps the made clips")
-    parser.add_argument("--clips", type=int, default=40, help="made clips, two at least")
+    parser.add_argument("--clips", type=int, default=40, help="made clips, evenly of 200")
+    parser.add_argument("--film", action="store_true", help="measure on Big Buck Bunny too")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         media = options.media or folder / "media"
         media.mkdir(parents=True, exist_ok=True)
-        clips = made_clips(bunny(media), media / "clips", options.clips)
-        compare(clips, options.repeats, folder)
+        clips = made_clips(bunny(media), media / "clips", MADE)
+        chosen = clips[:: MADE // options.clips][: options.clips]
+        compare(chosen, clips[0], options.repeats, folder)
+        if options.film:
+            compare([bunny(media)], clips[0], options.repeats, folder)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from storage.blobs import Blobs
 from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import ShardRef, ShardTarget
-from tasks.decode import STAGE, DecodeConfig, decode_item, decode_shard
+from tasks.decode import STAGE, DecodeConfig, decode_item, decode_shard, weights
 from tasks.media import read_audio, read_frames
 from tasks.sandbox import close_zygotes
 from tests.made_media import (
@@ -276,6 +276,29 @@ def test_colour_frames_at_25_fps_are_kept_where_they_are_asked_for(
     assert often.shape == (25, 64, 64, 3)
     # The frame of 10 fps that was last shown at each time, to the bit.
     assert np.array_equal(often, pictures(workspace, row, 10)[np.arange(25) * 2 // 5])
+
+
+def test_without_motion_the_10_fps_frames_and_the_sound_are_the_same_and_all_that_there_is(
+    tmp_path: Path, workspace: Path
+) -> None:
+    times_s = even_times(25, 4)
+    scenes = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    pictures = [scenes[int(t // 2)].repeat(12, 0).repeat(12, 1) for t in times_s]
+    path = write_media(tmp_path / "made.mov", times_s, pictures, Track(sine(4, 48_000)))
+    whole = decode(path, workspace)
+    plain = decode(path, workspace, motion=False, max_faces=4)
+    assert (whole["cuts_s"], plain["cuts_s"]) == ([2.0], [])
+    assert whole["frames25_count"] == 100
+    for name in ("frames25_ref", "frames25_count", "faces_ref", "faces_count"):
+        assert plain[name] is None
+    left_out = {"cuts_s", "frames25_ref", "frames25_count", "decode_cpu_s"}
+    assert {k: v for k, v in plain.items() if k not in left_out} == {
+        k: v for k, v in whole.items() if k not in left_out
+    }
+    often = decode(path, workspace, motion=False, colour25=True)
+    assert often["colour25_ref"] and often["frames25_count"] is None
+    assert weights(DecodeConfig(motion=False)) == {}
+    assert "motion" not in STAGE.chosen(DecodeConfig())
 
 
 def test_red_stays_red(tmp_path: Path, workspace: Path) -> None:

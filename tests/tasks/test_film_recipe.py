@@ -66,3 +66,15 @@ def test_the_models_settings_are_taken_where_own_ones_show_less_and_its_generati
     assert taken(text, "sonify", "dataset") == json.loads(text)["name"] == "ours"
     other = film_recipe(came(look={"extractor": "clip_vit_b16"}), recipe("ours"))
     assert taken(other, "look", "extractor") == "clip_vit_b16"
+
+
+def test_a_film_moves_for_a_model_where_its_training_clips_did() -> None:
+    still, moving = {"decode": {"motion": False}}, {"decode": {"motion_px": 96}}
+    lips = {"faces": {"lips": "mouth_track"}, "look": {"sync": "pixels"}}
+    text = film_recipe(came(**still), recipe("ours", **moving, **lips))
+    assert taken(text, "decode", "motion") is False
+    assert (taken(text, "look", "sync"), taken(text, "faces", "lips")) == ("none", "none")
+    text = film_recipe(came(**lips), recipe("ours", **still))
+    assert taken(text, "decode", "motion") is True
+    assert (taken(text, "look", "sync"), taken(text, "faces", "lips")) == ("pixels", "mouth_track")
+    assert taken(film_recipe(came(), recipe("ours", **moving)), "decode", "motion_px") == 96

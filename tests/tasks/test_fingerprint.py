@@ -97,6 +97,21 @@ def test_a_picture_of_another_size_and_quality_has_nearly_the_same_hash() -> Non
     assert distance(original, hashes_of(copies), PICTURE_BITS) < 0.06
 
 
+def test_frames_at_10_fps_have_nearly_the_hashes_of_those_at_25(tmp_path: Path) -> None:
+    hashes = []
+    for fps, side in ((25, 112), (10, 224)):
+        writer = FrameWriter(tmp_path / f"{fps}.parquet")
+        drawn = scene(1, side, side, 101)  # a film of 4 s of which each grid takes its frames
+        for number in range(4 * fps):
+            picture = drawn[number * 25 // fps]
+            writer.add(number / fps, cv2.imencode(".jpg", picture)[1].tobytes())
+        writer.close(4 * fps)
+        hashes.append(picture_hashes(read_pictures(tmp_path / f"{fps}.parquet", fps), CONFIG))
+    assert len(hashes[0]) == len(hashes[1]) == 10
+    assert distance(hashes[0], hashes[1], PICTURE_BITS) < 0.06
+    assert distance(hashes[0][::-1], hashes[1], PICTURE_BITS) > 0.1
+
+
 def test_other_pictures_have_other_hashes() -> None:
     one, other = (hashes_of(scene(seed, 160, 120, 1)) for seed in (1, 2))
     assert distance(one, other, PICTURE_BITS) > 0.2

@@ -42,6 +42,11 @@ def test_features_have_one_row_a_frame_of_each_grid() -> None:
     assert all(array.dtype == np.float32 for array in arrays.values())
 
 
+def test_without_frames_at_25_fps_the_image_network_looks_alone() -> None:
+    frames = pictures(5)
+    assert list(look(frames, None, flat_embed)) == [IMAGE_EXTRACTOR]
+
+
 def test_a_still_picture_does_not_move_and_a_flash_does() -> None:
     still = np.full((6, 64, 64), 40, np.uint8)
     flash = still.copy()
@@ -119,11 +124,18 @@ def test_looking_writes_every_feature_of_a_clip_through_the_catalog(
         catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
         shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
         catalog.insert("windows", [run | shown | {"start_s": 0.0, "end_s": DURATION_S}])
+        still = run | {"source_id": "t"}  # without frames at 25 fps
+        refs = {"frames10_ref": refs["frames10_ref"]}
+        catalog.insert("decodes", [still | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
+        shown |= {"clip_id": "d", "start_s": 0.0, "end_s": DURATION_S}
+        catalog.insert("windows", [still | shown])
         (shard,) = catalog.cut(catalog.plan(STAGE, config), tmp_path, "test")
         result = STAGE.run(shard, ShardTarget(str(workspace), str(tmp_path)), config)
         catalog.commit(STAGE, result)
         assert catalog.plan(STAGE, config).items == 0
-        rows = catalog.rows("SELECT * FROM features ORDER BY extractor")
+        rows = catalog.rows("SELECT * FROM features ORDER BY clip_id, extractor")
+    alone = rows.pop()
+    assert (alone["clip_id"], alone["extractor"]) == ("d", IMAGE_EXTRACTOR)
     assert [(row["extractor"], row["shape"]) for row in rows] == [
         (IMAGE_EXTRACTOR, [count(DURATION_S, VISUAL_FPS), 1280]),
         (MOTION_EXTRACTOR, [count(DURATION_S, MOTION_FPS), MOTION_DIM]),

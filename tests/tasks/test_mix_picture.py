@@ -206,6 +206,11 @@ def test_a_parent_that_is_decoded_anew_makes_the_picture_pending_again(catalog: 
         changed = {row["item_id"]: row for row in keyed(catalog)}
         assert all(changed[name] != before[name] for name in ("cut", "inset"))
         catalog.connection.execute("UPDATE lake.decodes SET frames25_ref = NULL")
+        assert {row["item_id"] for row in keyed(catalog)} == {"cut", "inset"}
+        assert len(picture_of(catalog, "cut", VISUAL_FPS)) == MIX_S * VISUAL_FPS
+        with pytest.raises(LookupError, match=r"cut: frames at 25 fps were not kept; set decode"):
+            picture_of(catalog, "cut", MOTION_FPS)
+        catalog.connection.execute("UPDATE lake.decodes SET frames10_ref = NULL")
         assert keyed(catalog) == []
     finally:
         catalog.connection.execute("ROLLBACK")

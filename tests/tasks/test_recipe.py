@@ -59,6 +59,18 @@ def test_a_threshold_of_null_turns_its_gate_off() -> None:
         ("sonify: {targets: [{scripts: x}]}", r"sonify.targets.0.file.*: .*required|argument"),
         ("sonify: {targets: [{file: a, scrip: x}]}", r"sonify.targets.0.scrip='x'"),
         ("sonify: {targets: [{file: a}, {file: a}]}", r"sonify.targets names a twice"),
+        (
+            "{decode: {motion: false}, look: {sync: pixels}}",
+            r"look.sync='pixels' reads frames at 25 fps, which decode.motion=False leaves out",
+        ),
+        (
+            "{decode: {motion: false}, faces: {lips: mouth_track}}",
+            r"faces.lips='mouth_track' reads frames at 25 fps, which decode.motion=False leaves",
+        ),
+        (
+            "decode: {motion: false, scene_detector: transnetv2}",
+            r"decode.scene_detector='transnetv2' looks at 25 frames .* decode.motion=False leaves",
+        ),
         ("name: a b", r"name='a b' must be letters, digits, - and _"),
         ("name: ../up", r"name='../up' must be"),
         ("name: 7", r"name=7 must be"),

@@ -319,6 +319,11 @@ def test_over_what_was_trimmed_beside_a_window_its_first_and_last_frame_are_held
         edges = ((before, after), (0, 0))
         np.testing.assert_array_equal(held[name], np.pad(inside, edges, mode="edge"))
     assert len(held["visual"]) == 20
+    # A film that was decoded without motion.
+    nothing = {"motion": {"shard_ref": None, "content_hash": None}}
+    make(root, film | {"windows": [film["windows"][0] | nothing]})
+    assert seen[-1]["motion"] is None
+    assert seen[-1]["visual"].shape == (13, VISUAL_DIM)
 
 
 def test_a_film_without_picture_is_a_reject(root: Path, film: dict[str, Any]) -> None:
@@ -377,6 +382,13 @@ def test_only_named_films_are_items_and_only_where_there_is_a_model(workspace: P
             (found,) = catalog.rows("SELECT windows, _extractor FROM keyed LIMIT 1")
             assert (found["windows"] is not None, found["_extractor"]) == (is_seen, extractor)
         assert catalog.plan(STAGE, SonifyConfig("made", targets=())).items == 0
+        # A film that was decoded without motion is seen all the same.
+        catalog.connection.execute("DELETE FROM lake.features WHERE extractor = 'motion'")
+        catalog.connection.execute("UPDATE lake.decodes SET frames25_count = NULL")
+        assert catalog.plan(STAGE, config).items == 2
+        (still,) = catalog.rows("SELECT windows, duration_s FROM keyed LIMIT 1")
+        assert still["windows"][0]["motion"] == {"shard_ref": None, "content_hash": None}
+        assert still["duration_s"] == 2.5
         # A name that ends as another one's does is not that one, and is not passed over.
         for name in ("ilm.mp4", "other.mp4"):
             assert catalog.plan(STAGE, SonifyConfig("made", targets=(Target(name),))).items == 1
