@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -149,6 +150,11 @@ def demuxed(container: "InputContainer", streams: list[Any]) -> Iterator[Any]:
         except IndexError:
             continue
         return
+
+
+def microseconds(ticks: int, base: Fraction) -> int:
+    """Ticks of a time base as whole microseconds, halves rounded up."""
+    return (2_000_000 * ticks * base.numerator + base.denominator) // (2 * base.denominator)
 
 
 def stated_duration_s(container: "InputContainer") -> float | None:

@@ -54,7 +54,9 @@ class DecodeConfig:
     motion: bool = True
     """Keep gray frames at 25 fps too, and look for faces and cuts among them. Without, a source
     gives 10 fps frames and its sound: nothing tells motion, how far sound and picture are apart or
-    who speaks on screen, and clips are cut by length and speech alone."""
+    who speaks on screen, and clips are cut by length and speech alone. Pictures of H.264 that no
+    frame shows are then left undecoded, and damage in them is not counted, where none refers to
+    them."""
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
     colour25: bool = False
@@ -102,6 +104,11 @@ class DecodeConfig:
                 f"decode.scene_detector={TRANSNET!r} looks at 25 frames a second, which "
                 "decode.motion=False leaves out; leave one of both out"
             )
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether nothing is made but frames at 10 fps."""
+        return not self.motion and not self.colour25
 
     @property
     def finds_faces(self) -> bool:

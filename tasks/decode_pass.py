@@ -26,6 +26,7 @@ from tasks.container import (
     choose_streams,
     demuxed,
     first_bytes,
+    microseconds,
     open_media,
     stated_bytes,
     stated_duration_s,
@@ -33,6 +34,7 @@ from tasks.container import (
 from tasks.decode import DecodeConfig
 from tasks.decode_picture import Picture
 from tasks.decode_sound import Sound
+from tasks.decode_unshown import TELLS_REFERENCES, Unshown
 
 WAITING_PICTURES = 8  # decoded while the other stream's first frame is awaited
 FAR_S = 600.0  # a frame this far beyond twice the stated duration has a false time
@@ -69,7 +71,10 @@ def decode_source(
         facts = Facts()
         picture: Picture | None = None
         sound: Sound | None = None
-        for shown in _on_timeline(container, video, audio, facts):
+        unshown = None
+        if video is not None and video.name in TELLS_REFERENCES and settings.is_sparse:
+            unshown = Unshown(video, VISUAL_FPS)
+        for shown in _on_timeline(container, video, audio, facts, unshown):
             if shown.kind == "video":
                 picture = picture or Picture(Path(folder), settings, video, detector)
                 picture.show(shown.frame, shown.start_us, shown.length_us)
@@ -177,7 +182,7 @@ def _check_coverage(
 
 
 def _on_timeline(
-    container: InputContainer, video: Any, audio: Any, facts: Facts
+    container: InputContainer, video: Any, audio: Any, facts: Facts, unshown: Unshown | None
 ) -> Iterator[Shown]:
     """Every decoded frame with its start counted from the timeline's zero."""
     awaited = {s.type: s for s in (video, audio) if s is not None}
@@ -185,7 +190,7 @@ def _on_timeline(
     waiting: list[Shown] = []
     firsts: dict[str, int] = {}
     zero_us: int | None = None
-    for shown in _decoded(container, list(awaited.values()), facts):
+    for shown in _decoded(container, list(awaited.values()), facts, unshown):
         if zero_us is None:
             waiting.append(shown)
             firsts.setdefault(shown.kind, shown.start_us)
@@ -193,6 +198,8 @@ def _on_timeline(
             if len(firsts) < len(awaited) and pictures < WAITING_PICTURES:
                 continue
             zero_us = _zero_us(firsts, awaited)
+            if unshown is not None:
+                unshown.zero_us = zero_us
         else:
             waiting = [shown]
         for one in waiting:
@@ -222,7 +229,9 @@ def _zero_us(firsts: dict[str, int], awaited: dict[str, Any]) -> int:
     return min([*firsts.values(), *declared])
 
 
-def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Iterator[Shown]:
+def _decoded(
+    container: InputContainer, streams: list[Any], facts: Facts, unshown: Unshown | None
+) -> Iterator[Shown]:
     """Frames of the streams as they come, with their start in the container's time.
 
     A packet that does not decode is counted and left out.
@@ -231,7 +240,8 @@ def _decoded(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
     kinds = {s.index: s.type for s in streams}  # a damaged file may change a stream's type midway
     for stream in streams:
         stream.thread_count = 1  # workers are the parallelism; a thread more costs CPU
-    for packet in _packets(container, streams, facts):
+    packets = _packets(container, streams, facts)
+    for packet in packets if unshown is None else unshown.told(packets):
         kind = kinds[packet.stream.index]
         facts.packets[kind] = facts.packets.get(kind, 0) + (packet.size > 0)
         try:
@@ -266,11 +276,6 @@ def _packets(container: InputContainer, streams: list[Any], facts: Facts) -> Ite
             packet = av.Packet()
             packet.stream = stream
             yield packet  # an empty packet makes the decoder give what it still holds
-
-
-def microseconds(ticks: int, base: Fraction) -> int:
-    """Ticks of a time base as whole microseconds, halves rounded up."""
-    return (2_000_000 * ticks * base.numerator + base.denominator) // (2 * base.denominator)
 
 
 def _length_us(frame: Any, base: Fraction | None, stream: Any) -> int:
