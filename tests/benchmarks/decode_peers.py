@@ -15,7 +15,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -52,9 +52,11 @@ def video2dataset(folder: Path, paths: list[Path]) -> None:
         )
 
 
-def compare(paths: list[Path], first: Path, repeats: int, folder: Path) -> None:
-    """Interleaved runs over files, and over one short clip for the start; prints medians."""
-    environment("video2dataset")
+Costs = dict[str, list[float]]
+
+
+def measure(groups: Mapping[str, list[Path]], repeats: int, folder: Path) -> dict[str, Costs]:
+    """CPU seconds of each way by group of files, interleaved; prints each as it comes."""
     ways: dict[str, Callable[[list[Path]], None]] = {
         "plain": lambda given: ours(given, 1, PLAIN),
         "talkies": lambda given: ours(given, 1, {}),
@@ -63,27 +65,28 @@ def compare(paths: list[Path], first: Path, repeats: int, folder: Path) -> None:
         "ffmpeg (b)": lambda given: ffmpeg_b(given, folder),
         "video2dataset": partial(video2dataset, folder),
     }
-    print(f"{len(paths)} files, median of {repeats} interleaved runs, {load()}", flush=True)
-    costs_s: dict[str, list[float]] = {way: [] for way in ways}
-    ones_s: dict[str, list[float]] = {way: [] for way in ways}
+    costs_s: dict[str, Costs] = {group: {way: [] for way in ways} for group in groups}
     for _ in range(repeats):
-        for way, call in ways.items():
-            costs_s[way].append(measured(partial(call, paths))[0])
-            ones_s[way].append(measured(partial(call, [first]))[0])
-    figures = {
-        way: (cost_s, cost_s - statistics.median(ones_s[way]))
-        for way, runs in costs_s.items()
-        if (cost_s := statistics.median(runs))
-    }
-    plain_s, plain_less_s = figures["plain"]
-    print(f"{'':<16}{'CPU s':>9}{'x plain':>9}{'less one':>10}{'x plain':>9}   all runs")
-    for way, (cost_s, less_s) in figures.items():
-        runs = " ".join(f"{one:.1f}" for one in costs_s[way])
+        for group, paths in groups.items():
+            for way, call in ways.items():
+                cost_s = measured(partial(call, paths))[0]
+                costs_s[group][way].append(cost_s)
+                print(f"{group}: {way} {cost_s:.2f} CPU s, {load()}", flush=True)
+    return costs_s
+
+
+def show(group: str, costs_s: Costs, ones_s: Costs) -> None:
+    """Prints the medians of a group, and without what one clip costs, each over the plain pass."""
+    print(f"\n{group:<16}{'CPU s':>9}{'x plain':>9}{'less one':>10}{'x plain':>9}")
+    cost_s, one_s = (
+        {way: statistics.median(runs) for way, runs in costs.items()} for costs in (costs_s, ones_s)
+    )
+    less_s = {way: cost - one_s[way] for way, cost in cost_s.items()}
+    for way, cost in cost_s.items():
         print(
-            f"{way:<16}{cost_s:>9.1f}{cost_s / plain_s:>9.2f}"
-            f"{less_s:>10.1f}{less_s / plain_less_s:>9.2f}   {runs}"
+            f"{way:<16}{cost:>9.2f}{cost / cost_s['plain']:>9.2f}"
+            f"{less_s[way]:>10.2f}{less_s[way] / less_s['plain']:>9.2f}"
         )
-    print(f"{load()} on {os.cpu_count()} cores", flush=True)
 
 
 def main() -> None:
@@ -91,18 +94,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--media", type=Path, help="folder that keeps the made clips")
     parser.add_argument("--clips", type=int, default=40, help="made clips, evenly of 200")
-    parser.add_argument("--film", action="store_true", help="measure on Big Buck Bunny too")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved runs")
+    parser.add_argument("--film", action="store_true", help="measure on Big Buck Bunny too")
     options = parser.parse_args()
+    environment("video2dataset")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         media = options.media or folder / "media"
         media.mkdir(parents=True, exist_ok=True)
         clips = made_clips(bunny(media), media / "clips", MADE)
         chosen = clips[:: MADE // options.clips][: options.clips]
-        compare(chosen, clips[0], options.repeats, folder)
+        groups = {"one clip": clips[:1], "clips": chosen}
         if options.film:
-            compare([bunny(media)], clips[0], options.repeats, folder)
+            groups["film"] = [bunny(media)]
+        costs_s = measure(groups, options.repeats, folder)
+        for group in list(groups)[1:]:
+            show(f"{group} ({len(groups[group])})", costs_s[group], costs_s["one clip"])
+    print(f"{load()} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
