@@ -54,9 +54,9 @@ class DecodeConfig:
     motion: bool = True
     """Keep gray frames at 25 fps too, and look for faces and cuts among them. Without, a source
     gives 10 fps frames and its sound: nothing tells motion, how far sound and picture are apart or
-    who speaks on screen, and clips are cut by length and speech alone. Pictures of H.264 that no
-    frame shows are then left undecoded, and damage in them is not counted, where none refers to
-    them."""
+    who speaks on screen, and clips are cut by length and speech alone. Pictures of H.264 that
+    neither a frame shows nor another refers to are then left undecoded: damage in them is not
+    counted."""
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
     colour25: bool = False
