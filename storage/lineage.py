@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from storage.catalog import Catalog
+from storage.imported import IMPORTED
 
 Direction = Literal["up", "down"]
 
@@ -112,7 +113,16 @@ EDGES: tuple[Edge, ...] = (
     Edge("mixture", "feature", "features", "clip_id", "extractor"),
     Edge("clip", "dataset", "dataset_items", "item_id", "dataset_id", True, "task <> 'mixture'"),
     Edge("mixture", "dataset", "dataset_items", "item_id", "dataset_id", True, "task = 'mixture'"),
-    Edge("codec", "dataset", "datasets", "codec_id", "dataset_id", True),
+    # An imported dataset's codec was never here: it lies beside the weights of its model.
+    Edge(
+        "codec",
+        "dataset",
+        "datasets",
+        "codec_id",
+        "dataset_id",
+        True,
+        f"NOT starts_with(name, '{IMPORTED}')",
+    ),
     Edge("dataset", "checkpoint", "checkpoints", "dataset_id", "checkpoint_id", True),
     Edge("checkpoint", "losses", "losses", "checkpoint_id", "''"),
     Edge(

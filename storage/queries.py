@@ -93,7 +93,7 @@ def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
 
 
 def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
-    """What the catalog knows of a model: its row, dataset, members, scores, recipe and run."""
+    """What the catalog knows of a model: row, dataset, members, sources, scores, recipe, run."""
     (row,) = catalog.rows("SELECT * FROM checkpoints WHERE checkpoint_id = ?", [checkpoint])
     (dataset,) = catalog.rows("SELECT * FROM datasets WHERE dataset_id = ?", [row["dataset_id"]])
     trained = catalog.rows(
@@ -106,6 +106,13 @@ def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
         "data": catalog.rows(
             "SELECT task, split, members, hours, sources, licences FROM dataset_cards "
             "WHERE dataset_id = ? ORDER BY task, split",
+            [row["dataset_id"]],
+        ),
+        "sources": catalog.rows(
+            "SELECT coalesce(licence, 'none') AS licence, attribution, "
+            "count(DISTINCT source_id) AS sources FROM dataset_sources "
+            "WHERE dataset_id = ? AND source_id IS NOT NULL GROUP BY ALL "
+            "ORDER BY sources DESC, licence, attribution",
             [row["dataset_id"]],
         ),
         "evaluations": catalog.rows(

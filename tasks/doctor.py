@@ -14,7 +14,10 @@ from typing import Literal
 
 from storage.lake import EXTENSIONS, extension_path
 from storage.postgres import SUPPORTED, CatalogUnreachable, Database
+from storage.rejects import Rejected
 from storage.workspace import Workspace
+from tasks.model_package import PackageError, read_package
+from tasks.shipped_model import shipped_model
 from tasks.weights import missing_weights
 
 State = Literal["ok", "missing", "absent"]
@@ -55,6 +58,7 @@ def checks(workspace: Workspace) -> list[Check]:
         _packages,
         _extensions,
         _weights,
+        _model,
         lambda: _disk(workspace),
         lambda: _catalog(workspace),
         lambda: _store(workspace),
@@ -102,6 +106,20 @@ def _weights() -> Iterator[Check]:
             "ok",
             "Whisper, VAD, YAMNet, EfficientNet-Lite0, faces, espeak-ng, CMUdict and its aligner",
         )
+
+
+def _model() -> Iterator[Check]:
+    """Which model comes with talkies, and whether it is whole."""
+    if (folder := shipped_model()) is None:
+        mend = "nothing: `talkies sonify` needs a model that was trained or imported"
+        yield Check("model", "absent", "none comes with this talkies", mend)
+        return
+    try:
+        package = read_package(folder)
+    except (PackageError, Rejected) as error:
+        yield Check("model", "missing", str(error), "install talkies again")
+        return
+    yield Check("model", "ok", f"{folder.name} {package}")
 
 
 def _disk(workspace: Workspace) -> Iterator[Check]:

@@ -21,7 +21,7 @@ from tasks.held_out import HELD_OUT_COLUMN
 from tasks.lip_envelope import MOUTH_REFS_COLUMN
 from tasks.listen import NETWORKS
 from tasks.media import read_audio
-from tasks.model_card import DATA_COLUMN, write_card
+from tasks.model_card import DATA_COLUMN, SOURCES_COLUMN, DataTold, write_card
 from tasks.sampling import Sampling, SolverName, require_steps
 from tasks.scores import CONTROL, SCORE, mean_score, row_of
 from tasks.snapshot import read_samples
@@ -121,8 +121,7 @@ def evaluate_checkpoint(item: dict[str, Any], out: ShardTarget, config: Evaluate
     if config.generate:
         generated, absent = generated_rows(item, checkpoint, out, config)
         rows += generated
-    data = item.get("_data") or []
-    workspace = Workspace.at(out.workspace)
+    workspace, data = Workspace.at(out.workspace), DataTold.of(item)
     write_card(workspace, item["ref"], item["item_id"], checkpoint.card, data, rows, absent)
     return {"evaluations": [{"checkpoint_id": item["item_id"], **row} for row in rows]}
 
@@ -188,7 +187,7 @@ STAGE = Stage(
     items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,
                d.hours * 3600 AS cost_s,
-               {DATA_COLUMN} AS _data,
+               {DATA_COLUMN} AS _data, {SOURCES_COLUMN} AS _sources,
                (SELECT list(struct_pack(task := i.task, split := i.split,
                                         audio_ref := de.audio16_ref, start_s := w.start_s,
                                         end_s := w.end_s) ORDER BY i.item_id)

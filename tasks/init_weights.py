@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.ids import sha256_file
-from tasks.checkpoint import CODEC, WEIGHTS, read_card, require_table
+from tasks.checkpoint import CARD, CODEC, WEIGHTS, id_of, read_card, require_table
 from tasks.codecs import codec_bytes, codec_from
 from tasks.shipped_model import SHIPPED, named_file
 from tasks.state_dicts import read_safetensors, sha256_of
@@ -49,6 +49,15 @@ def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
     if config.init_from == SHIPPED and (begun.left or begun.unused):
         raise ValueError(f"{named}: {_misfit(model, path.parent)}")
     return begun
+
+
+def begun_with(config: TrainConfig) -> dict[str, str]:
+    """The id of the model whose weights a training begins with, as `checkpoint`.
+
+    Nothing where they are of no checkpoint of ours, beside which its card lies.
+    """
+    folder = _file(config).parent
+    return {"checkpoint": id_of(read_card(folder))} if (folder / CARD).is_file() else {}
 
 
 def codec_warning(config: TrainConfig, codec: "Codec", dataset: str) -> str:

@@ -4,11 +4,15 @@ It stands beside the weights as README.md, made from what the checkpoint and the
 written after training and again after evaluation; it names no machine's paths.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from storage.workspace import Workspace
+from tasks.metric_meanings import meaning_of
 from tasks.scores import BESIDE, side_by_side
+from tasks.world_content import RIGHTS
 
 README = "README.md"
 Row = dict[str, Any]
@@ -17,18 +21,66 @@ DATA_COLUMN = """(
     SELECT list(struct_pack(task, split, members, hours, sources, licences) ORDER BY task, split)
     FROM dataset_cards dc WHERE dc.dataset_id = d.dataset_id
 )"""
-"""SQL for what `model_card` tells of the data, beside a dataset `d`."""
+"""SQL for the members of a dataset `d`, by task and split."""
+SOURCES_COLUMN = """(
+    SELECT list(struct_pack(licence, attribution, sources)
+                ORDER BY sources DESC, licence, attribution)
+    FROM (SELECT coalesce(ds.licence, 'none') AS licence, ds.attribution,
+                 count(DISTINCT ds.source_id) AS sources
+          FROM dataset_sources ds
+          WHERE ds.dataset_id = d.dataset_id AND ds.source_id IS NOT NULL GROUP BY ALL)
+)"""
+"""SQL for whom to name for the sources of a dataset `d`, under which licence."""
+MOST_NAMED = 200
+"""Rows of sources in a card; an archive may have a name for each film."""
+_, STAGED_BY, _ = RIGHTS
 
 LIMITS = (
-    "It was trained on the data above alone and knows no other voices, languages, sounds or films.",
+    "It was trained on the data above alone and knows no other voices, languages, sounds or films; "
+    "what it began with, where it began with something, has a card of its own.",
     "Its sound is generated: it is no record of what happened before the camera. Say so where it "
     "is heard.",
     "Speech comes in the voices of its data; using it to imitate a person needs that person's "
     "consent.",
     "The codec bounds its quality: what encoding and decoding lose, no model brings back.",
     "A licence above that asks for attribution, or bars a use, holds for what is made with the "
-    "data; look at table `sources` for whom to name.",
+    "data; name those who are named there.",
 )
+STAGED_LIMIT = (
+    "Figures that were measured on staged clips speak of mechanism and software, not of natural "
+    "films."
+)
+STAGED = (
+    f"Sources by `{STAGED_BY}` were made by program: objects that move and strike by physics, with "
+    "sounds synthesised to fit, and drawn faces whose mouths follow the synthetic voices of flite, "
+    "espeak-ng and hibari-tts. Nobody was filmed or recorded for them. Their test split has forms of "
+    "sentences, and pairs of size and material, that are in no training clip."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataTold:
+    """What the catalog tells a card of the data.
+
+    Attributes:
+        members: rows of DATA_COLUMN.
+        sources: rows of SOURCES_COLUMN.
+        trained: commit and versions of the run that trained the model, where they are told.
+    """
+
+    members: Sequence[Row] = ()
+    sources: Sequence[Row] = ()
+    trained: Row | None = None
+
+    @classmethod
+    def of(cls, item: Row) -> "DataTold":
+        """From an item of a stage, with DATA_COLUMN as `_data` and SOURCES_COLUMN as `_sources`."""
+        return cls(item.get("_data") or (), item.get("_sources") or ())
+
+    @property
+    def has_staged(self) -> bool:
+        """Whether some of the sources were made by program."""
+        return any(row["attribution"] == STAGED_BY for row in self.sources)
 
 
 def write_card(
@@ -36,7 +88,7 @@ def write_card(
     ref: str,
     checkpoint_id: str,
     card: Row,
-    data: Sequence[Row],
+    data: DataTold,
     scores: Sequence[Row] = (),
     absent: Sequence[str] = (),
 ) -> None:
@@ -48,7 +100,7 @@ def write_card(
 def model_card(
     checkpoint_id: str,
     card: Row,
-    data: Sequence[Row],
+    data: DataTold,
     scores: Sequence[Row] = (),
     absent: Sequence[str] = (),
 ) -> str:
@@ -57,21 +109,25 @@ def model_card(
     Args:
         checkpoint_id: of the model.
         card: the checkpoint's own JSON.
-        data: rows of DATA_COLUMN.
+        data: what the catalog tells of its data.
         scores: rows of `evaluations`; none before the model was evaluated.
         absent: why scores are missing, one sentence each.
     """
+    limits = (*LIMITS, STAGED_LIMIT) if data.has_staged else LIMITS
     return (
         "\n\n".join(
             [
                 f"# Model {checkpoint_id[:12]}",
                 "Gives silent video its sound: a flow-matching transformer over audio latents, "
                 "trained by talkies.",
+                "`talkies sonify FILM --out FOLDER --model "
+                f"{checkpoint_id[:12]}` does so where the workspace has it; `talkies model import` "
+                "brings its folder into one.",
                 _model(checkpoint_id, card),
                 _data(card, data),
-                _training(card),
-                _scores(scores, absent),
-                "## Limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
+                _training(card, data.trained),
+                _scores(card, scores, absent),
+                "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits),
             ]
         )
         + "\n"
@@ -101,13 +157,13 @@ def _voices(card: Row) -> str | None:
     return ", ".join(["that of a recording", *(f"`{name}`" for name in card["voices"]["names"])])
 
 
-def _data(card: Row, data: Sequence[Row]) -> str:
+def _data(card: Row, data: DataTold) -> str:
     known = "dataset" in card
     named = f"Dataset {card['dataset']} (`{card['dataset_id']}`)." if known else "Not recorded."
     head = f"## Data\n\n{named}"
-    if not data:
+    if not data.members:
         return f"{head} The catalog has no members of it."
-    licences = sorted({licence for row in data for licence in row["licences"] or []})
+    licences = sorted({licence for row in data.members for licence in row["licences"] or []})
     table = _table(
         ("task", "split", "clips", "hours", "sources", "licences"),
         [
@@ -119,16 +175,30 @@ def _data(card: Row, data: Sequence[Row]) -> str:
                 row["sources"],
                 ", ".join(row["licences"] or []),
             )
-            for row in data
+            for row in data.members
         ],
     )
     unclear = " Some sources state no licence: clear their rights before you publish."
-    return f"{head}\n\n{table}\n\nLicences: {', '.join(licences)}." + (
+    told = f"{head}\n\n{table}\n\nLicences: {', '.join(licences)}." + (
         unclear if {"none", "unknown"} & set(licences) else ""
     )
+    named = f"\n\nWhom to name:\n\n{_sources(data.sources)}" if data.sources else ""
+    return f"{told}{named}" + (f"\n\n{STAGED}" if data.has_staged else "")
 
 
-def _training(card: Row) -> str:
+def _sources(sources: Sequence[Row]) -> str:
+    """Whom to name for the sources, those of most sources first."""
+    rows = [
+        (row["attribution"] or "nobody is named", row["licence"], row["sources"])
+        for row in sources[:MOST_NAMED]
+    ]
+    table = _table(("by", "licence", "sources"), rows)
+    if left := sources[MOST_NAMED:]:
+        table += f"\n\nand {len(left)} more, whom table `sources` of the catalog names."
+    return table
+
+
+def _training(card: Row, trained: Row | None) -> str:
     if (train := card.get("train")) is None:
         return "## Training\n\nNot recorded."
     taught = train.get("few_steps")
@@ -144,15 +214,21 @@ def _training(card: Row) -> str:
         f"{_number(card.get('last_loss'))} in the last",
     }
     if init := card.get("init"):
+        model = f"model {init['checkpoint']}, " if "checkpoint" in init else ""
         facts["began with"] = (
-            f"weights of sha256 {init['sha256']}: {len(init['taken'])} taken, "
+            f"{model}weights of sha256 {init['sha256']}: {len(init['taken'])} taken, "
             f"{len(init['left'])} left at random"
         )
+    if trained:
+        versions = json.loads(trained["versions"] or "{}")
+        facts["trained by"] = f"talkies at commit {trained['code_commit']}"
+        facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items())
     warnings = "".join(f"\n\n**Warning:** {line}." for line in card.get("warnings", ()))
-    return f"## Training\n\n{_list(facts)}\n\nAll settings are in `config.json`.{warnings}"
+    looks = " How it looks at films is in `package.json`." if trained else ""
+    return f"## Training\n\n{_list(facts)}\n\nAll settings are in `config.json`.{looks}{warnings}"
 
 
-def _scores(scores: Sequence[Row], absent: Sequence[str]) -> str:
+def _scores(card: Row, scores: Sequence[Row], absent: Sequence[str]) -> str:
     if not scores:
         return "## Metrics\n\nNot evaluated yet: `talkies evaluate` measures it on held-out items."
     table = _table(
@@ -170,12 +246,26 @@ def _scores(scores: Sequence[Row], absent: Sequence[str]) -> str:
             for row in side_by_side(scores)
         ],
     )
-    missing = "".join(f"\n- {why}" for why in absent)
-    return (
-        f"## Metrics\n\nOn held-out items.\n\n{table}\n\n`codec_…` is what the codec alone loses. "
-        "Truth is the recording itself, ceiling the same through the codec, control what a score "
-        "is without the right conditions; that of the loss is a model that predicts nothing."
-    ) + (f"\n\nMissing:\n{missing}" if missing else "")
+    rounded = " Measured before the weights were rounded to float16." * ("rounded_from" in card)
+    parts = [
+        f"## Metrics\n\nOn held-out items.{rounded}",
+        table,
+        "`codec_…` is what the codec alone loses. Truth is the recording itself, ceiling the same "
+        "through the codec, control what a score is without the right conditions; that of the loss "
+        "is a model that predicts nothing.",
+        _meanings(scores),
+    ]
+    if absent:
+        parts.append("Missing:\n\n" + "\n".join(f"- {why}" for why in absent))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _meanings(scores: Sequence[Row]) -> str:
+    """What the metrics that were measured mean, a line each."""
+    metrics = dict.fromkeys(row["metric"] for row in scores)
+    return "\n".join(
+        f"- `{metric}`: {meaning}" for metric in metrics if (meaning := meaning_of(metric))
+    )
 
 
 def _list(facts: Row) -> str:

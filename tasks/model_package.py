@@ -31,7 +31,7 @@ from tasks.checkpoint import (
     write_json,
 )
 from tasks.film_recipe import film_sections
-from tasks.model_card import README, model_card
+from tasks.model_card import README, DataTold, model_card
 
 FORMAT = 1
 PACKAGE = "package.json"
@@ -122,7 +122,8 @@ def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) 
     card["sha256"] = {name: sha256_file(out / name) for name in names}
     write_json(out / CARD, card)
     checkpoint_id = id_of(card)
-    text = model_card(checkpoint_id, card, facts["data"], facts["evaluations"])
+    data = DataTold(facts["data"], facts["sources"], facts["trained"])
+    text = model_card(checkpoint_id, card, data, facts["evaluations"])
     (out / README).write_text(text, "utf-8")
     told: dict[str, Any] = {"format": FORMAT, **_facts(facts)}
     told["checkpoint"]["checkpoint_id"] = checkpoint_id

@@ -19,8 +19,8 @@ from tasks.clip_encoders import PIXELS
 from tasks.durations import fit_durations
 from tasks.encode import load_codec
 from tasks.few_steps import FewStepTrainer, InTraining
-from tasks.init_weights import codec_warning, init_weights
-from tasks.model_card import DATA_COLUMN, write_card
+from tasks.init_weights import begun_with, codec_warning, init_weights
+from tasks.model_card import DATA_COLUMN, SOURCES_COLUMN, DataTold, write_card
 from tasks.train_config import TrainConfig
 from tasks.train_device import name_of
 from tasks.train_memory import guarded_step, require_room
@@ -159,7 +159,7 @@ def _finish(
     }
     init = init_weights(config).get("init_from")
     if trainer.begun:
-        card["init"] = {"sha256": init, **dataclasses.asdict(trainer.begun)}
+        card["init"] = {"sha256": init} | begun_with(config) | dataclasses.asdict(trainer.begun)
     if warnings := item.get("_warnings"):
         card["warnings"] = warnings
     workspace = Workspace.at(out.workspace)
@@ -169,7 +169,7 @@ def _finish(
     extras = Extras(_durations(data), student and student.trained, voices)
     checkpoint_id, ref = save_checkpoint(workspace, folder, trainer.trained, codec, card, extras)
     written = read_card(workspace.path(ref))
-    write_card(workspace, ref, checkpoint_id, written, item.get("_data") or [])
+    write_card(workspace, ref, checkpoint_id, written, DataTold.of(item))
     row = {
         "checkpoint_id": checkpoint_id,
         "dataset_id": item["item_id"],
@@ -203,7 +203,7 @@ STAGE = Stage(
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
                d.name AS _name, d.hours * 3600 AS cost_s,
                CASE d.sync_extractor WHEN '{PIXELS}' THEN {GRID} END AS cells,
-               {DATA_COLUMN} AS _data
+               {DATA_COLUMN} AS _data, {SOURCES_COLUMN} AS _sources
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset
         ORDER BY d.version DESC LIMIT 1

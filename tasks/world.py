@@ -16,6 +16,7 @@ from typing import Any
 
 from storage.workspace import write_atomically
 from tasks.world_clip import make_clip
+from tasks.world_content import RIGHTS
 from tasks.world_film import SUFFIX, write_clip
 from tasks.world_plan import WorldConfig, plan_clip
 
@@ -24,7 +25,6 @@ PART = 25
 DESCRIPTION, MANIFEST, RECIPE = "world.json", "manifest.csv", "recipe.yaml"
 UNFINISHED = "this world is not finished: run `talkies stage-world` again\n"
 COLUMNS = ("path", "licence", "attribution", "consent", "transcript", "split", "truth")
-RIGHTS = ("CC0-1.0", "talkies stage-world", "no_person")
 
 
 class WorldError(ValueError):

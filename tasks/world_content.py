@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 
 Split = Literal["train", "validation", "test"]
+RIGHTS = ("CC0-1.0", "talkies stage-world", "no_person")
+"""Licence of every clip, whom it names as its maker, and the consent that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
