@@ -54,10 +54,11 @@ def begin(model: "VSSFlow", config: TrainConfig) -> "Begun | None":
 def begun_with(config: TrainConfig) -> dict[str, str]:
     """The id of the model whose weights a training begins with, as `checkpoint`.
 
-    Nothing where they are of no checkpoint of ours, beside which its card lies.
+    Nothing where no card of ours lies beside them; diffusers puts a file of that name there too.
     """
     folder = _file(config).parent
-    return {"checkpoint": id_of(read_card(folder))} if (folder / CARD).is_file() else {}
+    card = read_card(folder) if (folder / CARD).is_file() else {}
+    return {"checkpoint": id_of(card)} if "sha256" in card else {}
 
 
 def codec_warning(config: TrainConfig, codec: "Codec", dataset: str) -> str:

@@ -4,8 +4,8 @@ MEANINGS: dict[str, str] = {
     "flow_matching_loss": "mean squared error of the predicted velocity, in the latents of the "
     "model's own codec; lower is better, and other codecs have other figures",
     "codec_log_mel_l1_db": "mean distance of log-mel spectra through the codec; lower is better",
-    "codec_multi_resolution_stft_db": "the same over spectra of several resolutions; lower is "
-    "better",
+    "codec_multi_resolution_stft_db": "mean distance of spectra of several resolutions through the "
+    "codec; lower is better",
     "onset_f1": "agreement of the onsets that are heard with true ones, within 50 ms; 1 is best",
     "onset_precision": "share of the onsets that are heard which are true",
     "onset_recall": "share of the true onsets that are heard",
@@ -15,12 +15,13 @@ MEANINGS: dict[str, str] = {
     "that gains most power; 1 is best, chance 0",
     "decay_rank_correlation": "Spearman's correlation of how long a material rings with how long "
     "it is heard to; 1 is best, chance 0",
-    "material_accuracy": "share of strikes that sound most like their own of five materials; "
-    "chance 0.2",
+    "material_accuracy": "share of strikes that sound most like their own of five "
+    "materials; 1 is best",
     "wer_whisper": "share of words that Whisper, without a prompt, hears wrong; lower is better",
     "word_onset_error": "median of how far a word's start is heard from its true start, whatever "
     "the word sounds like; lower is better",
-    "lips_word_onset_error": "the same where only the picture tells when words are said",
+    "lips_word_onset_error": "as `word_onset_error`, where the picture alone tells when words are "
+    "said; lower is better",
     "lips_envelope_correlation": "correlation of the mouth's opening with the loudness; the truth "
     "beside it is what can be had",
     "mcd_dtw": "mel-cepstral distance from the recording, frames paired by dynamic time warping; "
@@ -33,7 +34,8 @@ MEANINGS: dict[str, str] = {
     "dnsmos_overall": "quality of speech as DNSMOS P.835 estimates it, from 1 to 5",
     "kernel_yamnet_scores": "kernel distance of YAMNet's class scores from the recordings'; lower "
     "is better, and it is no FAD",
-    "frechet_yamnet_scores": "Fréchet distance of the same; lower is better, and it is no FAD",
+    "frechet_yamnet_scores": "Fréchet distance of YAMNet's class scores from the recordings'; "
+    "lower is better, and it is no FAD",
     "avbench": "a figure of av-benchmark",
 }
 """Meaning by metric; a name that others begin with, such as `wer_whisper`, stands for them."""

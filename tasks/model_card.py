@@ -52,9 +52,9 @@ STAGED_LIMIT = (
 )
 STAGED = (
     f"Sources by `{STAGED_BY}` were made by program: objects that move and strike by physics, with "
-    "sounds synthesised to fit, and drawn faces whose mouths follow the synthetic voices of flite, "
-    "espeak-ng and hibari-tts. Nobody was filmed or recorded for them. Their test split has forms of "
-    "sentences, and pairs of size and material, that are in no training clip."
+    "sounds synthesised to fit, and drawn faces whose mouths follow synthetic voices of flite, "
+    "espeak-ng or hibari-tts. Nobody was filmed or recorded for them. Their test split has forms "
+    "of sentences, and pairs of size and material, that are in no training clip."
 )
 
 

@@ -183,15 +183,20 @@ def test_a_pickle_and_a_second_model_among_the_shipped_weights_are_found(tmp_pat
     ]
 
 
-def test_the_wheel_holds_the_weights_that_ship(tmp_path: Path) -> None:
+def test_wheel_and_sdist_hold_the_weights_that_ship(tmp_path: Path) -> None:
+    from hatchling.builders.sdist import SdistBuilder
     from hatchling.builders.wheel import WheelBuilder
 
+    shutil.copyfile(ROOT / ".gitignore", tmp_path / ".gitignore")
     shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
     for name in ("models/__init__.py", "models/weights/a/model.safetensors"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    held = [file.distribution_path for file in WheelBuilder(str(tmp_path)).recurse_included_files()]
-    assert sorted(held) == ["models/__init__.py", "models/weights/a/model.safetensors"]
+    made = {"models/__init__.py", "models/weights/a/model.safetensors"}
+    for builder in (WheelBuilder, SdistBuilder):
+        files = builder(str(tmp_path)).recurse_included_files()
+        held = {Path(file.path).relative_to(tmp_path).as_posix() for file in files}
+        assert held - {"pyproject.toml", ".gitignore"} == made
 
 
 def test_the_project_cannot_be_uploaded() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.workspace import Workspace
-from tasks import doctor
+from tasks import doctor, shipped_model
 from tasks.doctor import Check, checks
 from tasks.weights import MissingWeight
 from tests.made_server import PASSWORD, Server
@@ -47,6 +47,22 @@ def test_a_missing_weight_is_named_with_the_command_that_fetches_it(
     assert check.state == "missing"
     assert "whisper tiny.en" in check.found
     assert "tasks.corpus" in check.mend
+
+
+def test_the_model_that_ships_is_told_and_none_or_a_damaged_one_is_said(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "shipped_model", lambda: workspace / "made")
+    monkeypatch.setattr(doctor, "read_package", lambda folder: f"is {folder.name}")
+    check = found(workspace, "model")
+    assert (check.state, check.found) == ("ok", "made is made")
+    monkeypatch.undo()
+    monkeypatch.setattr(shipped_model, "FOLDER", workspace)
+    assert (found(workspace, "model").state, found(workspace, "disk").state) == ("absent", "ok")
+    (workspace / "made").mkdir(parents=True)
+    (workspace / "made" / "package.json").write_text('{"format": 0}')
+    check = found(workspace, "model")
+    assert check.state == "missing" and "its format is 0" in check.found and check.mend
 
 
 def test_too_little_disk_is_said_with_how_much_is_wanted(

@@ -19,7 +19,7 @@ from storage.ids import sha256_file
 from storage.rejects import Rejected
 from storage.stage import WARNINGS
 from tasks import shipped_model
-from tasks.checkpoint import CARD, CODEC, WEIGHTS
+from tasks.checkpoint import CARD, CODEC, WEIGHTS, id_of
 from tasks.codecs import codec_bytes
 from tasks.init_weights import codec_warning, init_weights
 from tasks.model_card import README
@@ -58,9 +58,11 @@ def test_a_training_begins_with_the_weights_of_the_file_and_tells_which(
     config = TrainConfig(
         joint_steps=1, mixture_steps=0, batch_size=2, threads=1, init_from=str(file)
     )
+    file.with_name(CARD).write_text('{"_class_name": "StableAudioDiTModel"}')
     row = train(out, config)
     told = json.loads((Path(out.workspace) / row["ref"] / CARD).read_text())["init"]
     assert told["sha256"] == row["init_sha256"] == init_weights(config)["init_from"]
+    assert "checkpoint" not in told
     assert told["left"] == ["mix_out.weight"] and told["unused"] == ["other.weight"]
     assert len(told["taken"]) == len(given.state_dict()) - 1
 
@@ -85,6 +87,8 @@ def test_weights_that_know_another_codecs_latents_are_told_of_in_the_run_and_in_
     known, own = (hashlib.sha256(codec_bytes(one)).hexdigest() for one in (other, tiny_codec()))
     assert f"a model of codec mel_pca {known[:12]}, and the latents of dataset made are" in line
     assert f"of codec mel_pca {own[:12]}" in line and str(tmp_path) not in line
+    begun = id_of(json.loads((tmp_path / ref / CARD).read_text()))
+    assert f"began with: model {begun}, weights of sha256" in (folder / README).read_text()
 
 
 def test_the_same_weights_elsewhere_are_the_same_training_and_others_are_not(file: Path) -> None:

@@ -16,6 +16,7 @@ from storage.catalog import Catalog
 from storage.gc import gc
 from storage.ids import hash_of, sha256_file
 from storage.imported import IMPORTED, dataset_id_of
+from storage.lineage import Node, trace
 from storage.rejects import Rejected
 from storage.verify import verify
 from storage.workspace import Workspace
@@ -138,6 +139,9 @@ def test_an_imported_model_is_what_was_exported_in_a_workspace_that_is_whole(
         (row,) = catalog.rows("SELECT * FROM checkpoints JOIN datasets USING (dataset_id)")
         (score,) = catalog.rows("SELECT * FROM evaluations")
         assert queries.checkpoint_id(catalog) == made
+        # Its codec lies beside its weights: the catalog misses none.
+        above = trace(catalog, Node("checkpoint", made)).nodes
+        assert (above("dataset"), above("codec")) == ([row["dataset_id"]], [])
     assert (row["name"], row["version"], row["steps"]) == (f"{IMPORTED}made", 1, 750)
     assert (score["metric"], score["value"], score["checkpoint_id"]) == ("onset_f1", 0.9, made)
     loaded = load_checkpoint(room.fetch(row["ref"]), made)
