@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import BytesIO
@@ -29,7 +30,7 @@ from tasks.media import FrameWriter
 from tasks.mix import mix_shard
 from tasks.mix_plan import MixConfig
 from tasks.mix_render import flac_bytes
-from tasks.report import write_report
+from tasks.report import render, write_report
 from tasks.report_data import EXAMPLE_QUERIES, report_data
 from tasks.report_gates import histogram_svg
 from tasks.report_media import colour_map, encode_mp3, spectrogram_png
@@ -375,6 +376,17 @@ def test_a_score_stands_beside_its_truth_ceiling_and_control(page: str) -> None:
     assert "Onsets within 50 ms, F1" in text
     assert "0.410 0.390 to 0.430 0.970 0.930 0.170 7" in text
     assert "1.210 1.110 to 1.340 – – – 9" in text
+
+
+def test_a_model_that_began_with_weights_is_said_to_be_tuned(made: Made, page: str) -> None:
+    with Catalog(made.workspace, read_only=True) as catalog:
+        data = report_data(catalog, "demo")
+    begun = [data.checkpoints[0] | {"init_sha256": "cd" * 32}]
+    tuned = replace(data, checkpoints=begun, clips=[], films=data.films[:1])
+    text = Page(render(tuned, made.workspace, datetime.now(UTC))).text
+    assert "was tuned for 2.0 min" in text and "from weights that were there before" in text
+    assert "Began with weights cdcdcdcdcdcd" in text
+    assert "was trained for 2.0 min" in Page(page).text and "Began with" not in Page(page).text
 
 
 def test_the_page_takes_nothing_from_elsewhere(page: str) -> None:
