@@ -11,11 +11,12 @@ from tasks.recipe import Recipe, parse_recipe
 
 OF_ONE_MACHINE: dict[str, tuple[str, ...]] = {
     "decode": ("scene_detector", "scene_weights"),
-    "look": ("sync_weights", "sync_device"),
+    # Not every processor has instructions for bfloat16, and without them it is slow.
+    "look": ("precision", "sync_weights", "sync_device"),
     "faces": ("lips_weights", "lips_device"),
     "sonify": ("dataset", "checkpoint", "targets", "takes", "voice", "voice_file"),
 }
-"""Settings that mean nothing in another workspace."""
+"""Settings that mean nothing in another workspace, or are not good on every machine."""
 
 
 def film_sections(recipe: dict[str, Any]) -> dict[str, Any]:

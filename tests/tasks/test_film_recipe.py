@@ -28,10 +28,11 @@ FILMS = {"steps": 7, "takes": 3, "voice_file": "/mine/voice.wav"}
 
 
 def test_settings_of_one_machine_stay_behind_and_the_rest_reads_as_a_recipe() -> None:
-    look = SYNC | {"extractor": "clip_vit_b16"}
+    look = SYNC | {"extractor": "clip_vit_b16", "precision": "bfloat16"}
     text = came(look=look, decode={"face_px": 256}, sonify=FILMS)
     assert "/mine" not in text and "cuda" not in text
     assert taken(text, "look", "sync") == "synchformer"
+    assert taken(text, "look", "precision") == "float32"
     assert taken(text, "look", "extractor") == "clip_vit_b16"
     assert taken(text, "decode", "face_px") == 256
     assert (taken(text, "sonify", "steps"), taken(text, "sonify", "takes")) == (7, 1)
