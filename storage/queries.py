@@ -109,10 +109,10 @@ def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
             [row["dataset_id"]],
         ),
         "sources": catalog.rows(
-            "SELECT coalesce(licence, 'none') AS licence, attribution, "
+            "SELECT coalesce(licence, 'none') AS licence, attribution, consent, "
             "count(DISTINCT source_id) AS sources FROM dataset_sources "
             "WHERE dataset_id = ? AND source_id IS NOT NULL GROUP BY ALL "
-            "ORDER BY sources DESC, licence, attribution",
+            "ORDER BY sources DESC, licence, attribution, consent",
             [row["dataset_id"]],
         ),
         "evaluations": catalog.rows(

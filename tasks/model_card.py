@@ -23,14 +23,14 @@ DATA_COLUMN = """(
 )"""
 """SQL for the members of a dataset `d`, by task and split."""
 SOURCES_COLUMN = """(
-    SELECT list(struct_pack(licence, attribution, sources)
-                ORDER BY sources DESC, licence, attribution)
-    FROM (SELECT coalesce(ds.licence, 'none') AS licence, ds.attribution,
+    SELECT list(struct_pack(licence, attribution, consent, sources)
+                ORDER BY sources DESC, licence, attribution, consent)
+    FROM (SELECT coalesce(ds.licence, 'none') AS licence, ds.attribution, ds.consent,
                  count(DISTINCT ds.source_id) AS sources
           FROM dataset_sources ds
           WHERE ds.dataset_id = d.dataset_id AND ds.source_id IS NOT NULL GROUP BY ALL)
 )"""
-"""SQL for whom to name for the sources of a dataset `d`, under which licence."""
+"""SQL for whom to name for the sources of a dataset `d`, and what licence and consent there is."""
 MOST_NAMED = 200
 """Rows of sources in a card; an archive may have a name for each film."""
 _, STAGED_BY, _ = RIGHTS
@@ -189,10 +189,15 @@ def _data(card: Row, data: DataTold) -> str:
 def _sources(sources: Sequence[Row]) -> str:
     """Whom to name for the sources, those of most sources first."""
     rows = [
-        (row["attribution"] or "nobody is named", row["licence"], row["sources"])
+        (
+            row["attribution"] or "nobody is named",
+            row["licence"],
+            (row["consent"] or "unknown").replace("_", " "),
+            row["sources"],
+        )
         for row in sources[:MOST_NAMED]
     ]
-    table = _table(("by", "licence", "sources"), rows)
+    table = _table(("by", "licence", "consent of", "sources"), rows)
     if left := sources[MOST_NAMED:]:
         table += f"\n\nand {len(left)} more, whom table `sources` of the catalog names."
     return table

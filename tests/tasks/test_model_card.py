@@ -27,8 +27,13 @@ DATA = [
      "licences": ["CC-BY-3.0", "none"]},
 ]  # fmt: skip
 SOURCES = [
-    {"licence": "CC-BY-3.0", "attribution": "Anna Example, Rain", "sources": 2},
-    {"licence": "none", "attribution": None, "sources": 1},
+    {
+        "licence": "CC-BY-3.0",
+        "attribution": "Anna Example, Rain",
+        "consent": "no_person",
+        "sources": 2,
+    },
+    {"licence": "none", "attribution": None, "consent": None, "sources": 1},
 ]
 
 
@@ -69,7 +74,8 @@ def test_a_card_is_written_by_training_and_gets_its_metrics_by_evaluation(
     first = path.read_text("utf-8")
     assert "| tts | train | 3 | 0.5 | 2 | CC-BY-3.0, none |" in first
     assert "Licences: CC-BY-3.0, none. Some sources state no licence" in first
-    assert "| Anna Example, Rain | CC-BY-3.0 | 2 |" in first and "| nobody is named |" in first
+    assert "| Anna Example, Rain | CC-BY-3.0 | no person | 2 |" in first
+    assert "| nobody is named | none | unknown | 1 |" in first
     assert "by program" not in first and "staged" not in first
     assert "Not evaluated yet" in first and "2 joint, 0 on mixtures" in first
     asked = {
@@ -101,7 +107,7 @@ def test_what_is_not_known_is_said() -> None:
 
 
 def test_a_card_of_staged_clips_says_what_they_are_and_what_their_figures_are_not() -> None:
-    staged = {"licence": "CC0-1.0", "attribution": "talkies stage-world", "sources": 9}
+    staged = SOURCES[0] | {"attribution": "talkies stage-world"}
     text = model_card("ab" * 32, {}, DataTold(DATA, [*SOURCES, staged]))
     assert "were made by program" in text and "not of natural films" in text
 

@@ -35,7 +35,7 @@ def test_its_card_tells_data_rights_making_scores_and_limits(package: ModelPacka
     card = (package.folder / README).read_text("utf-8")
     for row in package.told["sources"]:
         assert row["attribution"] and row["licence"] not in ("none", "unknown")
-        assert f"| {row['attribution']} | {row['licence']} | {row['sources']} |" in card
+        assert f"| {row['attribution']} | {row['licence']} | " in card
     for said in ("trained by: talkies at commit", "| flow_matching_loss |", "| onset_f1 |",
                  "| wer_whisper_base |", "| ceiling | control |", "## Limits"):  # fmt: skip
         assert said in card
