@@ -60,17 +60,19 @@ STAGED = (
 
 @dataclass(frozen=True, slots=True)
 class DataTold:
-    """What the catalog tells a card of the data.
+    """What a card tells beside what stands in the checkpoint.
 
     Attributes:
         members: rows of DATA_COLUMN.
         sources: rows of SOURCES_COLUMN.
         trained: commit and versions of the run that trained the model, where they are told.
+        was_rounded: whether its weights were rounded after it was measured.
     """
 
     members: Sequence[Row] = ()
     sources: Sequence[Row] = ()
     trained: Row | None = None
+    was_rounded: bool = False
 
     @classmethod
     def of(cls, item: Row) -> "DataTold":
@@ -109,7 +111,7 @@ def model_card(
     Args:
         checkpoint_id: of the model.
         card: the checkpoint's own JSON.
-        data: what the catalog tells of its data.
+        data: what is told of its data and making.
         scores: rows of `evaluations`; none before the model was evaluated.
         absent: why scores are missing, one sentence each.
     """
@@ -126,7 +128,7 @@ def model_card(
                 _model(checkpoint_id, card),
                 _data(card, data),
                 _training(card, data.trained),
-                _scores(card, scores, absent),
+                _scores(scores, absent, data.was_rounded),
                 "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits),
             ]
         )
@@ -233,7 +235,7 @@ def _training(card: Row, trained: Row | None) -> str:
     return f"## Training\n\n{_list(facts)}\n\nAll settings are in `config.json`.{looks}{warnings}"
 
 
-def _scores(card: Row, scores: Sequence[Row], absent: Sequence[str]) -> str:
+def _scores(scores: Sequence[Row], absent: Sequence[str], was_rounded: bool) -> str:
     if not scores:
         return "## Metrics\n\nNot evaluated yet: `talkies evaluate` measures it on held-out items."
     table = _table(
@@ -251,7 +253,7 @@ def _scores(card: Row, scores: Sequence[Row], absent: Sequence[str]) -> str:
             for row in side_by_side(scores)
         ],
     )
-    rounded = " Measured before the weights were rounded to float16." * ("rounded_from" in card)
+    rounded = " Measured before the weights were rounded to float16." * was_rounded
     parts = [
         f"## Metrics\n\nOn held-out items.{rounded}",
         table,

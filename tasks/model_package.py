@@ -112,7 +112,7 @@ def export_model(workspace: Workspace, checkpoint: str, out: Path) -> ModelPacka
 
 def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) -> None:
     card, names = dict(card), tuple(card["sha256"])
-    if "rounded_from" not in card:
+    if is_first := "rounded_from" not in card:
         card["rounded_from"] = facts["checkpoint"]["checkpoint_id"]
     for name in names:
         if name in ROUNDED:
@@ -122,7 +122,7 @@ def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) 
     card["sha256"] = {name: sha256_file(out / name) for name in names}
     write_json(out / CARD, card)
     checkpoint_id = id_of(card)
-    data = DataTold(facts["data"], facts["sources"], facts["trained"])
+    data = DataTold(facts["data"], facts["sources"], facts["trained"], is_first)
     text = model_card(checkpoint_id, card, data, facts["evaluations"])
     (out / README).write_text(text, "utf-8")
     told: dict[str, Any] = {"format": FORMAT, **_facts(facts)}

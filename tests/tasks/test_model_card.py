@@ -122,7 +122,7 @@ def test_a_card_says_what_each_of_its_metrics_means() -> None:
     score = {"role": "score", "task": "all", "split": "test", "value": 0.5, "low": 0.4,
              "high": 0.6, "items": 9, "unit": ""}  # fmt: skip
     scores = [score | {"metric": metric} for metric in ("wer_whisper_base", "onset_f1")]
-    text = model_card("ab" * 32, {"rounded_from": "cd"}, DataTold(), scores)
+    text = model_card("ab" * 32, {}, DataTold(was_rounded=True), scores)
     for metric in ("wer_whisper_base", "onset_f1"):
         assert text.count(f"\n- `{metric}`: {meaning_of(metric)}") == 1
     assert "`dnsmos_overall`" not in text and "before the weights were rounded" in text
