@@ -19,13 +19,17 @@ model = console.Commands(
 def export(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint id, or the start of one.")],
     out: Annotated[Path, typer.Argument(metavar="OUT_FOLDER", help="A new folder.")],
+    without_voice: Annotated[
+        list[str] | None,
+        typer.Option(help="A named voice that the exported model does not offer."),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as a folder that another workspace can import, its weights in float16."""
     from tasks.model_package import export_model
 
-    package = export_model(console.workspace_of(workspace), checkpoint, out)
+    package = export_model(console.workspace_of(workspace), checkpoint, out, without_voice or ())
     size_mb = package.size_bytes / 1e6
     if console.wants_json(as_json):
         told = {"checkpoint_id": package.checkpoint_id, "out": str(out), "size_mb": size_mb}

@@ -7,7 +7,7 @@ another catalog must know of the model, as facts that name no machine.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,15 @@ class ModelPackage:
 # -- out of a workspace ------------------------------------------------------------------------
 
 
-def export_model(workspace: Workspace, checkpoint: str, out: Path) -> ModelPackage:
+def export_model(
+    workspace: Workspace, checkpoint: str, out: Path, without_voices: Sequence[str] = ()
+) -> ModelPackage:
     """Writes the package of a checkpoint, given by the start of its id, into a new folder.
 
-    Raises UnknownName, PackageError for a folder that holds something and for what no other
-    workspace could use, and as `checked_card` for a damaged checkpoint.
+    The model is not to be asked for `without_voices` by name: those of people who did not agree to
+    that. Raises UnknownName, PackageError for a folder that holds something, for a voice that the
+    model does not name and for what no other workspace could use, and as `checked_card` for a
+    damaged checkpoint.
     """
     out = out.expanduser().resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -101,16 +105,27 @@ def export_model(workspace: Workspace, checkpoint: str, out: Path) -> ModelPacka
     try:
         half_done.mkdir()
         if facts["dataset"]["name"].startswith(IMPORTED):
+            if without_voices:
+                raise PackageError(
+                    f"checkpoint {checkpoint_id}: it was imported, and leaves as it came; leave "
+                    "its voices in, or export it where it was trained"
+                )
             _copy(source, half_done, (*read_package(source).told["files"], PACKAGE))
         else:
-            _pack(source, half_done, card, facts)
+            _pack(source, half_done, card, facts, without_voices)
         half_done.rename(out)
     finally:
         shutil.rmtree(half_done, ignore_errors=True)
     return read_package(out)
 
 
-def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) -> None:
+def _pack(
+    source: Path,
+    out: Path,
+    card: dict[str, Any],
+    facts: dict[str, Any],
+    without_voices: Sequence[str],
+) -> None:
     card, names = dict(card), tuple(card["sha256"])
     if is_first := "rounded_from" not in card:
         card["rounded_from"] = facts["checkpoint"]["checkpoint_id"]
@@ -119,6 +134,8 @@ def _pack(source: Path, out: Path, card: dict[str, Any], facts: dict[str, Any]) 
             _round(source / name, out / name)
         else:
             shutil.copyfile(source / name, out / name)
+    if without_voices:
+        card["voices"] = _leave_out(out / VOICES, card.get("voices"), without_voices)
     card["sha256"] = {name: sha256_file(out / name) for name in names}
     write_json(out / CARD, card)
     checkpoint_id = id_of(card)
@@ -170,6 +187,20 @@ def _round(source: Path, target: Path) -> None:
                     "train on, or with more train.weight_decay"
                 )
     target.write_bytes(save(state))
+
+
+def _leave_out(path: Path, told: dict[str, Any] | None, without: Sequence[str]) -> dict[str, Any]:
+    """Takes voices out of a file of them, and returns what the card says of those that stay."""
+    from safetensors.torch import load_file, save
+
+    names = told["names"] if told else []
+    if strange := sorted(set(without) - set(names)):
+        known = ", ".join(names) or "none"
+        raise PackageError(f"voice {strange[0]!r} is not one that the model names; those: {known}")
+    kept = [place for place, name in enumerate(names) if name not in without]
+    state = {name: rows[kept].contiguous() for name, rows in load_file(path).items()}
+    path.write_bytes(save(state))
+    return (told or {}) | {"names": [names[place] for place in kept]}
 
 
 def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:

@@ -101,6 +101,20 @@ def test_a_package_holds_the_large_weights_in_float16_and_codec_and_voices_as_th
     assert "voices: that of a recording, `anna`" in text
 
 
+def test_a_package_leaves_out_the_voices_that_are_not_to_be_asked_for(
+    origin: tuple[Workspace, str], tmp_path: Path
+) -> None:
+    export_model(*origin, tmp_path / "package", without_voices=["anna"])
+    voices = load_checkpoint(tmp_path / "package").voices
+    assert voices is not None
+    assert (voices.names, voices.vectors.shape) == ((), (0, 8))
+    text = (tmp_path / "package" / README).read_text()
+    assert "anna" not in text
+    assert "voices: that of a recording" in text
+    with pytest.raises(PackageError, match="'bert' is not one that the model names; those: anna"):
+        export_model(*origin, tmp_path / "other", without_voices=["bert"])
+
+
 def test_a_package_tells_the_facts_of_its_rows_and_nothing_of_the_machine(
     origin: tuple[Workspace, str], exported: Path
 ) -> None:
