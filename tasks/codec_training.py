@@ -133,7 +133,8 @@ class CodecTrainer:
         return True
 
     def finish(self, audios: Iterable[torch.Tensor]) -> LearnedCodec:
-        """The trained codec, with latents of mean 0 and variance 1 over audios, (samples,) each."""
+        """The trained codec; normalised latents are so over audios, (samples,) each."""
         self.codec.eval().requires_grad_(False)
-        self.codec.fit_scale(audios)
+        if self.config.normalise:
+            self.codec.fit_scale(audios)
         return self.codec

@@ -3,7 +3,7 @@
 import functools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from models.codec import Codec
 
 VERSION = 1
+PEAK = 0.5
+"""Of every sound whose loudness is not kept: what a codec adds to it stays below full scale."""
+QUIETEST = 1e-5
+"""The peak of what is no sound, in 16 bits, and is not made one."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeConfig:
-    """Encoding has no settings: the codec decides all."""
+    """What the codec is given.
+
+    Attributes:
+        loudness: `kept` encodes a sound as loud as it is; `peak` brings each item's peak to half of
+            full scale first, as the paper's data is brought to one peak, so that a model learns
+            nothing of how loud things are. The codec is fitted on sounds as they are either way.
+    """
+
+    loudness: Literal["kept", "peak"] = "kept"
 
 
 @functools.lru_cache(maxsize=2)
@@ -44,13 +56,30 @@ def encode_shard(shard: ShardRef, out: ShardTarget, config: EncodeConfig) -> Sha
         sound = (
             mixture_audio(out.workspace, mixture) if mixture else _clip_audio(out.workspace, item)
         )
-        audio = _whole_latents(sound, duration_s)
-        with torch.inference_mode():
-            latents = codec.encode(torch.from_numpy(audio))[0].numpy()
+        latents = latents_of(sound, duration_s, codec, config)
         row = {"clip_id": item["item_id"], "extractor": codec.name, "version": VERSION}
         return {"features": [row | {"_array": latents}]}
 
     return run_items(shard, out, encode)
+
+
+def latents_of(
+    audio: np.ndarray, duration_s: float, codec: "Codec", config: EncodeConfig
+) -> np.ndarray:
+    """The latents (N, C) of audio (1, samples) at 16 kHz, as many as its duration says."""
+    import torch
+
+    audio = _whole_latents(audio, duration_s)
+    if config.loudness == "peak":
+        audio = _at_one_peak(audio)
+    with torch.inference_mode():
+        return codec.encode(torch.from_numpy(audio))[0].numpy()
+
+
+def _at_one_peak(audio: np.ndarray) -> np.ndarray:
+    """Audio with one gain that makes its peak PEAK; of what is quieter than QUIETEST less."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    return audio * np.float32(PEAK / max(peak, QUIETEST))
 
 
 def _whole_latents(audio: np.ndarray, duration_s: float) -> np.ndarray:
@@ -104,4 +133,5 @@ STAGE = Stage(
     """,
     outputs=(Output("features", key="clip_id", only=(("extractor", CODECS),)),),
     run=encode_shard,
+    later=("loudness",),
 )

@@ -63,8 +63,9 @@ class FitCodecConfig:
             Stable Audio's, in weights that were trained at 16 kHz and 25 latents a second.
         pretrained: hub name, or folder with the networks' folders, of another codec's weights;
             empty takes the published ones.
-        normalise: a pretrained codec's latents are brought to mean 0 and variance 1, by channel,
-            over the training split; without it they are the network's own, as in the paper.
+        normalise: latents are brought to mean 0 and variance 1, by channel, over the training
+            split; without it they are the codec's own, as in the paper: projections of logarithms
+            of mel magnitudes for mel_pca, whose first channels vary most.
         file: another model's codec, taken as it is and not fitted: the `codec.safetensors` beside
             its weights, or `shipped` for that of the model that comes with talkies. Latents are
             then those that its weights know (`train.init_from`).
@@ -214,6 +215,8 @@ def fitted_codec(
 
     if config.codec == MEL_PCA:
         fitted = MelPCA.fit(audios, MelPCAConfig(channels=config.channels))
+        if not config.normalise:
+            fitted.scale.fill_(1)
         explained = float(fitted.explained_variance.sum())
         return fitted, {"is_fitted": True, "explained_variance": explained}
     codec = load_pretrained_codec(config.codec, config.pretrained)

@@ -72,8 +72,8 @@ class TrainConfig:
             long as the others: in half of them within the time of an utterance or somewhat more, as
             a cue tells it, and in the others from end to end. Lips say then when it is said. All
             that speak are meant, seen or not: of a film whose speakers are not seen a text may be
-            all there is, and is spoken at the usual pace. 0, as in the paper, gives every phoneme
-            its time.
+            all there is, and is spoken at the usual pace. 0 gives every phoneme its time, as in the
+            paper's first versions; 1 gives none its time, as the published code stretches all.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,

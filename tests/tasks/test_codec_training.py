@@ -75,6 +75,12 @@ def test_a_training_that_goes_on_from_a_saved_state_gives_the_same_bits(
     assert bits(again.finish(again.sounds.whole())) == bits(trained)
 
 
+def test_latents_that_are_not_normalised_are_the_networks_own() -> None:
+    trainer = CodecTrainer(replace(CONFIG, normalise=False), sounds_in_memory(noises()))
+    codec = trainer.finish(trainer.sounds.whole())
+    assert torch.equal(codec.deviations, torch.ones(CHANNELS))
+
+
 def test_a_process_that_has_encoded_can_train(trained: LearnedCodec) -> None:
     # What the mel front end keeps was then made where nothing is recorded for a gradient.
     mel._window.cache_clear()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from safetensors.torch import load
 
 from models.codec import MelPCA
@@ -17,11 +18,12 @@ from models.timeline import LATENT_HZ, count
 from storage.blobs import Blobs, hash_in
 from storage.catalog import Catalog
 from storage.features import read_feature
+from storage.ids import hash_of
 from storage.stage import ShardRef, ShardTarget
 from storage.workspace import Workspace
-from tasks.encode import STAGE, EncodeConfig, mixture_audio
+from tasks.encode import PEAK, STAGE, EncodeConfig, latents_of, load_codec, mixture_audio
 from tasks.fit_codec import STAGE as FIT_STAGE
-from tasks.fit_codec import FitCodecConfig
+from tasks.fit_codec import FitCodecConfig, fitted_codec
 from tasks.mix import render_parents
 from tasks.mix_render import flac_bytes
 from tests.made_commits import made_row
@@ -182,6 +184,46 @@ def test_the_codec_is_a_blob_that_loads_and_the_same_each_time(workspace: Path) 
     assert 0 < row["explained_variance"] <= 1
     codec = MelPCA.from_state(load(Blobs(workspace / "one").read(row["ref"])))
     assert codec.channels == 8
+
+
+def test_latents_at_one_peak_do_not_tell_how_loud_a_sound_is(workspace: Path) -> None:
+    codec, peak = load_codec(str(workspace), codec_ref(workspace)), EncodeConfig(loudness="peak")
+    loud = np.random.default_rng(0).uniform(-0.8, 0.8, (1, 16_000)).astype(np.float32)
+    loud[0, 8_000] = 2 * PEAK
+    quiet = loud / np.float32(64)
+
+    def encoded(audio: np.ndarray, config: EncodeConfig) -> np.ndarray:
+        return latents_of(audio, 1.0, codec, config)
+
+    kept = EncodeConfig()
+    np.testing.assert_array_equal(encoded(quiet, peak), encoded(loud, peak))
+    np.testing.assert_array_equal(encoded(loud, peak), encoded(loud / np.float32(2), kept))
+    assert np.abs(encoded(quiet, kept) - encoded(loud, kept)).max() > 0.1
+    silence = np.zeros_like(loud)
+    np.testing.assert_array_equal(encoded(silence, peak), encoded(silence, kept))
+
+
+def test_the_stage_keeps_loudness_unless_it_is_told_not_to(workspace: Path) -> None:
+    item = clip(workspace, 0, 1)
+    kept, peak = (
+        run(STAGE, workspace, [item | {"item_id": config.loudness}], config)["features"][0]
+        for config in (EncodeConfig(), EncodeConfig(loudness="peak"))
+    )
+    assert kept["content_hash"] != peak["content_hash"]
+    # What was encoded before there was a choice stays encoded.
+    assert STAGE.fingerprint(EncodeConfig()) == hash_of("encode", 1, {}, {})
+
+
+def test_latents_that_are_not_normalised_are_the_projections_themselves() -> None:
+    noise = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0))
+    noise *= torch.linspace(0.01, 0.5, 32_000)
+    ours, own = (
+        fitted_codec([noise[0]], FitCodecConfig(channels=8, normalise=normalise))[0]
+        for normalise in (True, False)
+    )
+    assert torch.equal(own.deviations, torch.ones(8))
+    torch.testing.assert_close(own.encode(noise), ours.encode(noise) * ours.deviations)
+    torch.testing.assert_close(ours.encode(noise)[0].std(0), torch.ones(8))
 
 
 def test_a_codec_that_is_missing_is_an_error_that_names_the_shard(workspace: Path) -> None:

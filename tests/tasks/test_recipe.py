@@ -42,7 +42,7 @@ def test_a_threshold_of_null_turns_its_gate_off() -> None:
         ("1: {}", r"there is no section `1`"),
         ("label: {max_silence: 1}", r"no field `label.max_silence`; did you mean `max_silence_s"),
         ("label: {1: 1}", r"no field `label.1`; there are min_speech_ratio"),
-        ("encode: {x: 1}", r"no field `encode.x`; the stage has no settings"),
+        ("relate: {x: 1}", r"no field `relate.x`; the stage has no settings"),
         ("label: {max_silence_sound: loud}", r"label.max_silence_sound='loud': .*valid number"),
         ("label: {max_silence_sound: 2}", r"label.max_silence_sound=2: .*less than or equal to 1"),
         ("label: {min_speech_ratio: }", r"label.min_speech_ratio=None: .*valid number"),
