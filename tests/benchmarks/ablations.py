@@ -37,6 +37,7 @@ from tasks.clip_encoders import PIXELS
 from tasks.encode import EncodeConfig, latents_of, load_codec
 from tasks.media import read_audio
 from tasks.sample_store import SampleStore
+from tasks.train import channel_weights
 from tasks.train_config import TrainConfig
 from tasks.trainer import Trainer, sizes_of
 from tasks.training_data import TrainingData
@@ -74,6 +75,7 @@ PADDED: dict[str, Any] = {"crop_s": 6.4, "batch_size": 3}
 ARMS = {
     "ours": Arm(),
     "normalise: false": Arm(latents="raw"),
+    "channels: deviation": Arm(train={"channels": "deviation"}),
     "loudness: peak": Arm(latents="peak"),
     "times: logit_normal": Arm(train={"times": "logit_normal"}),
     "uniform_phonemes: 1": Arm(train={"uniform_phonemes": 1.0}),
@@ -135,7 +137,8 @@ class World:
 
     def data(self, config: TrainConfig, latents: Latents) -> TrainingData:
         """The training split, with latents of a kind."""
-        data = TrainingData(self.root, self.refs, config, cells=self.cells)
+        weights = channel_weights(self.codec, config)
+        data = TrainingData(self.root, self.refs, config, cells=self.cells, weights=weights)
         if latents == "raw":
             scale = self.scale.numpy()
             data.store = Recoded(self.root, self.refs, lambda one: one["latents"] * scale)

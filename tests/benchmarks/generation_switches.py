@@ -125,8 +125,7 @@ def measured(facts: Facts, sound: np.ndarray) -> dict[str, Any]:
 def chosen_facts(rows: Sequence[Mapping[str, Any]], per_task: int) -> list[Facts]:
     """The first items of each task of split test that say what is asked of their task."""
     asked: dict[str, Callable[[Facts], bool]] = {
-        **dict.fromkeys(SPOKEN, lambda one: one.is_told),
-        MIXTURE: lambda one: one.is_told and bool(one.onsets_s),
+        **dict.fromkeys((*SPOKEN, MIXTURE), lambda one: one.is_told),
         SOUND: lambda one: bool(one.onsets_s),
     }
     facts = sorted((facts_of(r) for r in rows if r["split"] == "test"), key=lambda f: f.item_id)
