@@ -86,6 +86,8 @@ ARMS = {
 }
 EMA, AVERAGED = 0.99, "ema: 0.99"
 """An average of the weights of `ours`, from the same training."""
+SAME = "the average sound"
+"""For every item the one whose latents are the mean: what a model that knows nothing would make."""
 FIXED: dict[str, Any] = {
     "preset": "tiny",
     "mixture_steps": 0,
@@ -228,21 +230,34 @@ def losses(model: VSSFlow, samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def generated(model: VSSFlow, world: World, latents: Latents) -> dict[str, float]:
-    """How far generations lie from their truth: log-mels, their shape alone, and their level."""
-    apart: dict[str, list[float]] = {"log_mel_db": [], "shape_db": [], "level_db": []}
-    for first in range(0, len(world.held_out), 2 * BATCH):
-        # Every second item: generating costs more than a loss.
-        group = world.held_out[first : first + 2 * BATCH : 2]
-        batch = batch_of(group, model)
+    """How far generations lie from their truth; see `distances`."""
+
+    def make(batch: Batch, seed: int) -> torch.Tensor:
         made = sample(
             model,
             batch.conditions,
             steps=STEPS,
             guidance=GUIDANCE,
-            generator=torch.Generator().manual_seed(first),
+            generator=torch.Generator().manual_seed(seed),
             precision=torch.bfloat16,
         )
-        own = world.codec.log_mel(made / world.scale if latents == "raw" else made)
+        return made / world.scale if latents == "raw" else made
+
+    return distances(world, model, make)
+
+
+def distances(
+    world: World, model: VSSFlow, make: Callable[[Batch, int], torch.Tensor]
+) -> dict[str, float]:
+    """How far what is made lies from the truth: log-mels, their shape alone, and their level.
+
+    `make` gives latents of the dataset's kind for a batch as `model` takes it, and a seed.
+    """
+    apart: dict[str, list[float]] = {"log_mel_db": [], "shape_db": [], "level_db": []}
+    for first in range(0, len(world.held_out), 2 * BATCH):
+        # Every second item: generating costs more than a loss.
+        batch = batch_of(world.held_out[first : first + 2 * BATCH : 2], model)
+        own = world.codec.log_mel(make(batch, first))
         true = world.codec.log_mel(batch.latents)
         away = (own - true) * DB_PER_NEPER  # (B, M, bands)
         apart["log_mel_db"] += away.abs().mean((1, 2)).tolist()
@@ -323,8 +338,13 @@ def main() -> None:
         models = {name: trainer.model}
         if name == "ours":
             models[AVERAGED] = trainer.trained
-        for own, model in models.items():
-            measures = losses(model.eval(), world.held_out) | generated(model, world, arm.latents)
+        found = {
+            own: losses(model.eval(), world.held_out) | generated(model, world, arm.latents)
+            for own, model in models.items()
+        }
+        if name == "ours":
+            found[SAME] = distances(world, trainer.model, lambda b, _: torch.zeros_like(b.latents))
+        for own, measures in found.items():
             place = {"arm": own, "seed": seed, "size": asdict(size)}
             rows.append(place | {"measures": measures, "cpu_s": time.process_time() - began_s})
             with options.results.open("a", encoding="utf-8") as file:
