@@ -169,6 +169,7 @@ RECIPE = {
     "faces": {"lips": "mouth_track"},
     "speaker": {"network": "ge2e"},
     "match": {"picture_distance": 0.0, "sound_distance": 0.0},
+    "mix": {"max_ambience_silence": 0.98},
     # All was chosen by hand, or made to be learnt from.
     "label": {
         "min_loudness_lufs": None,
