@@ -52,11 +52,11 @@ def test_a_missing_weight_is_named_with_the_command_that_fetches_it(
 def test_the_model_that_ships_is_told_and_none_or_a_damaged_one_is_said(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "shipped_model", lambda: workspace / "made")
-    monkeypatch.setattr(doctor, "read_package", lambda folder: f"is {folder.name}")
-    check = found(workspace, "model")
+    with monkeypatch.context() as made:
+        made.setattr(doctor, "shipped_model", lambda: workspace / "made")
+        made.setattr(doctor, "read_package", lambda folder: f"is {folder.name}")
+        check = found(workspace, "model")
     assert (check.state, check.found) == ("ok", "made is made")
-    monkeypatch.undo()
     monkeypatch.setattr(shipped_model, "FOLDER", workspace)
     assert (found(workspace, "model").state, found(workspace, "disk").state) == ("absent", "ok")
     (workspace / "made").mkdir(parents=True)
