@@ -35,6 +35,7 @@ from tasks.fetch import fetch_member
 from tasks.held_out import TEXTURES
 from tests.benchmarks.decode import bunny
 from tests.benchmarks.prompt_transcripts import TEXTS, VOICE
+from tests.benchmarks.proving_ground import SHARED
 
 COLUMNS = (
     "uri",
@@ -142,22 +143,13 @@ def prompts(debian: Path) -> Iterator[Medium]:
             yield Medium(str(path.resolve()), *rights, speaker="allison", split="train")
 
 
-TRAIN = {
-    "preset": "tiny",
-    "crop_s": 5.0,
-    "precision": "bfloat16",
+TRAIN = SHARED | {
     "joint_steps": 4400,
     "mixture_steps": 700,
     "mixture_share": 0.4,
     "batch_size": 16,
     "ranks": 2,
     "threads": 1,
-    "ema": 0.998,
-    "warmup_steps": 100,
-    "log_every": 50,
-    "save_every": 200,
-    "times": "early",
-    "channels": "deviation",
     "uniform_phonemes": 0.3,
     "balance": 0.3,
 }
