@@ -92,6 +92,16 @@ def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
     return str(came), str(own or "")
 
 
+SOURCES_TOLD = """
+    SELECT coalesce(ds.licence, 'none') AS licence, ds.attribution, ds.consent,
+           count(DISTINCT ds.source_id) AS sources
+    FROM dataset_sources ds
+    WHERE ds.dataset_id = {dataset} AND ds.source_id IS NOT NULL GROUP BY ALL
+"""
+"""SQL for whom to name for the sources of a dataset, and what licence and consent there is."""
+SOURCES_ORDER = "sources DESC, licence, attribution, consent"
+
+
 def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
     """What the catalog knows of a model: row, dataset, members, sources, scores, recipe, run."""
     (row,) = catalog.rows("SELECT * FROM checkpoints WHERE checkpoint_id = ?", [checkpoint])
@@ -109,10 +119,7 @@ def model_facts(catalog: Catalog, checkpoint: str) -> dict[str, Any]:
             [row["dataset_id"]],
         ),
         "sources": catalog.rows(
-            "SELECT coalesce(licence, 'none') AS licence, attribution, consent, "
-            "count(DISTINCT source_id) AS sources FROM dataset_sources "
-            "WHERE dataset_id = ? AND source_id IS NOT NULL GROUP BY ALL "
-            "ORDER BY sources DESC, licence, attribution, consent",
+            f"{SOURCES_TOLD.format(dataset='?')} ORDER BY {SOURCES_ORDER}",
             [row["dataset_id"]],
         ),
         "evaluations": catalog.rows(

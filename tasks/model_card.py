@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from storage.queries import SOURCES_ORDER, SOURCES_TOLD
 from storage.workspace import Workspace
 from tasks.metric_meanings import meaning_of
 from tasks.scores import BESIDE, side_by_side
@@ -22,15 +23,11 @@ DATA_COLUMN = """(
     FROM dataset_cards dc WHERE dc.dataset_id = d.dataset_id
 )"""
 """SQL for the members of a dataset `d`, by task and split."""
-SOURCES_COLUMN = """(
-    SELECT list(struct_pack(licence, attribution, consent, sources)
-                ORDER BY sources DESC, licence, attribution, consent)
-    FROM (SELECT coalesce(ds.licence, 'none') AS licence, ds.attribution, ds.consent,
-                 count(DISTINCT ds.source_id) AS sources
-          FROM dataset_sources ds
-          WHERE ds.dataset_id = d.dataset_id AND ds.source_id IS NOT NULL GROUP BY ALL)
+SOURCES_COLUMN = f"""(
+    SELECT list(struct_pack(licence, attribution, consent, sources) ORDER BY {SOURCES_ORDER})
+    FROM ({SOURCES_TOLD.format(dataset="d.dataset_id")})
 )"""
-"""SQL for whom to name for the sources of a dataset `d`, and what licence and consent there is."""
+"""SQL for SOURCES_TOLD of a dataset `d`, as a list."""
 MOST_NAMED = 200
 """Rows of sources in a card; an archive may have a name for each film."""
 _, STAGED_BY, _ = RIGHTS

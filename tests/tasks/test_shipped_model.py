@@ -1,4 +1,4 @@
-"""The model that comes with the application, where one does: whole, told, and fit for the demo."""
+"""The model that comes with the application: whole, told, and fit for the demo."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ DEMO = Path(__file__).parents[2] / "flows" / "demo.yaml"
 @pytest.fixture(scope="module")
 def package() -> ModelPackage:
     """The package in the checkout; what is changed in it is found here."""
-    if (folder := shipped_model.shipped_model()) is None:
-        pytest.skip("no model comes with this checkout")
+    folder = shipped_model.shipped_model()
+    assert folder is not None, "no model comes with this checkout, and the demo begins with it"
     return read_package(folder)
 
 
