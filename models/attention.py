@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class Rotary(NamedTuple):
-    """The turns of a row of tokens, each (T, R): ``x * cos + rotate_half(x) * sin``."""
+    """The turns of a row of tokens, each (T, R): ``x * cos + swap_halves(x) * sin``.
+
+    The first half of ``sin`` is negative.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -24,8 +27,8 @@ def rotary(positions: Tensor, dim: int, longest: float = 10_000.0) -> Rotary:
     """
     halves = torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32) / max(dim, 1)
     angles = positions.float()[:, None] * longest**-halves  # (T, R / 2)
-    angles = torch.cat([angles, angles], -1)
-    return Rotary(angles.cos(), angles.sin())
+    cos, sin = angles.cos(), angles.sin()
+    return Rotary(torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1))
 
 
 def turn(x: Tensor, positions: Rotary | None) -> Tensor:
@@ -35,9 +38,9 @@ def turn(x: Tensor, positions: Rotary | None) -> Tensor:
     dim = positions.cos.shape[-1]
     turned, rest = x[..., :dim], x[..., dim:]
     first, second = turned.chunk(2, -1)
-    swapped = torch.cat([-second, first], -1)
-    turned = turned * positions.cos.to(x.dtype) + swapped * positions.sin.to(x.dtype)
-    return torch.cat([turned, rest], -1)
+    swapped = torch.cat([second, first], -1)
+    turned = turned * positions.cos.to(x.dtype)
+    return torch.cat([turned.addcmul(swapped, positions.sin.to(x.dtype)), rest], -1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -47,8 +50,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """
     if query.device.type == "cpu" and query.requires_grad:
         # Backwards, the fused kernel of the CPU takes half of a training step in bfloat16.
-        scores = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
-        return scores.masked_fill(~mask, -torch.inf).softmax(-1).to(value.dtype) @ value
+        heads = query.shape[:2]
+        barred = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+        scores = torch.baddbmm(
+            barred.expand(*heads, -1, -1).flatten(0, 1),
+            (query * query.shape[-1] ** -0.5).flatten(0, 1),
+            key.flatten(0, 1).transpose(-1, -2),
+        )
+        with torch.autocast("cpu", enabled=False):  # it would only copy them to float32 and back
+            weights = scores.softmax(-1)
+        return weights.unflatten(0, heads) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 

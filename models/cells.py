@@ -39,4 +39,5 @@ class CellNetwork(nn.Module):
         batch, latents, _ = pixels.shape
         grids = F.pad(pixels, (0, 0, 1, 1)).unflatten(-1, (2, self.cells, self.cells))
         around = torch.cat([grids[:, at : at + latents] for at in range(3)], 2)
-        return self.layers(around.flatten(0, 1)).unflatten(0, (batch, latents))
+        images = around.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.layers(images).unflatten(0, (batch, latents))

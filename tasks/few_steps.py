@@ -52,7 +52,7 @@ class FewStepTrainer:
         self.shortcut = ShortcutConfig(guidance=Guidance(scale, scale))
         self.model = ShortcutFlow(teacher).to(device)
         self.slow = copy.deepcopy(self.model)
-        self.optimiser = optimiser_of(self.model, config, device)
+        self.optimiser = optimiser_of(self.model, config)
         self.step, self.end = config.steps, config.all_steps
         self.spent_s = 0.0
         self._ahead = Ahead(self.input, self.end, readers_for(device))

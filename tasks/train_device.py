@@ -61,10 +61,8 @@ def readers_for(device: "torch.device") -> int:
     return GPU_READERS if device.type == "cuda" else 0
 
 
-def optimiser_of(
-    model: "nn.Module", config: TrainConfig, device: "torch.device"
-) -> "torch.optim.AdamW":
-    """AdamW over a model's weights on a device."""
+def optimiser_of(model: "nn.Module", config: TrainConfig) -> "torch.optim.AdamW":
+    """AdamW over a model's weights, where they are."""
     import torch
 
     return torch.optim.AdamW(
@@ -72,8 +70,7 @@ def optimiser_of(
         lr=config.learning_rate,
         betas=(0.9, 0.95),
         weight_decay=config.weight_decay,
-        # On the CPU the plain one: its sums are those of the models that were trained before.
-        fused=device.type == "cuda" or None,
+        fused=True,
     )
 
 

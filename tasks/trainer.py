@@ -79,7 +79,7 @@ class Trainer:
 
             averages = [] if self.average is None else [cast("VSSFlow", self.average.module)]
             share_out([self.model, *averages], self.device, getattr(torch, config.precision))
-        self.optimiser = optimiser_of(self.model, config, self.device)
+        self.optimiser = optimiser_of(self.model, config)
         self._whole: dict[str, Any] = {}
         if self.sharded:
             self._gather(WEIGHTS)
