@@ -15,7 +15,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,16 +55,22 @@ def video2dataset(folder: Path, paths: list[Path]) -> None:
 Costs = dict[str, list[float]]
 
 
-def measure(groups: Mapping[str, list[Path]], repeats: int, folder: Path) -> dict[str, Costs]:
+WAYS: dict[str, Callable[[Path, list[Path]], None]] = {
+    "plain": lambda _, given: ours(given, 1, PLAIN),
+    "talkies": lambda _, given: ours(given, 1, {}),
+    "no faces": lambda _, given: ours(given, 1, NO_FACES),
+    "ffmpeg (a)": lambda folder, given: ffmpeg_a(given, folder),
+    "ffmpeg (b)": lambda folder, given: ffmpeg_b(given, folder),
+    "video2dataset": video2dataset,
+}
+"""All ways by what the table calls them: given a folder for what they make, and the files."""
+
+
+def measure(
+    groups: Mapping[str, list[Path]], names: Sequence[str], repeats: int, folder: Path
+) -> dict[str, Costs]:
     """CPU seconds of each way by group of files, interleaved; prints each as it comes."""
-    ways: dict[str, Callable[[list[Path]], None]] = {
-        "plain": lambda given: ours(given, 1, PLAIN),
-        "talkies": lambda given: ours(given, 1, {}),
-        "no faces": lambda given: ours(given, 1, NO_FACES),
-        "ffmpeg (a)": lambda given: ffmpeg_a(given, folder),
-        "ffmpeg (b)": lambda given: ffmpeg_b(given, folder),
-        "video2dataset": partial(video2dataset, folder),
-    }
+    ways = {name: partial(WAYS[name], folder) for name in names}
     costs_s: dict[str, Costs] = {group: {way: [] for way in ways} for group in groups}
     for _ in range(repeats):
         for group, paths in groups.items():
@@ -96,8 +102,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40, help="made clips, evenly of 200")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved runs")
     parser.add_argument("--film", action="store_true", help="measure on Big Buck Bunny too")
+    parser.add_argument(
+        "--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="plain is always measured"
+    )
     options = parser.parse_args()
-    environment("video2dataset")
+    names = ["plain", *(name for name in options.ways if name != "plain")]
+    if "video2dataset" in names:
+        environment("video2dataset")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         media = options.media or folder / "media"
@@ -107,7 +118,7 @@ def main() -> None:
         groups = {"one clip": clips[:1], "clips": chosen}
         if options.film:
             groups["film"] = [bunny(media)]
-        costs_s = measure(groups, options.repeats, folder)
+        costs_s = measure(groups, names, options.repeats, folder)
         for group in list(groups)[1:]:
             show(f"{group} ({len(groups[group])})", costs_s[group], costs_s["one clip"])
     print(f"{load()} on {os.cpu_count()} cores")
