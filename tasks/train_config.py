@@ -98,8 +98,8 @@ class TrainConfig:
     sharding: Literal["none", "full"] = "none"
     length_buckets: Annotated[int, Field(ge=1)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 1.0
-    times: Literal["uniform", "logit_normal", "early"] = "uniform"
-    channels: Literal["even", "deviation"] = "even"
+    times: Literal["uniform", "logit_normal", "early"] = "early"
+    channels: Literal["even", "deviation"] = "deviation"
     dropout: Literal["condition", "batch"] = "condition"
     padding: Literal["masked", "signal"] = "masked"
     context_positions: Literal["preset", "on", "off"] = "preset"

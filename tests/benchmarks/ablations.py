@@ -75,8 +75,9 @@ PADDED: dict[str, Any] = {"crop_s": 6.4, "batch_size": 3}
 ARMS = {
     "ours": Arm(),
     "normalise: false": Arm(latents="raw"),
-    "channels: deviation": Arm(train={"channels": "deviation"}),
+    "channels: even": Arm(train={"channels": "even"}),
     "loudness: peak": Arm(latents="peak"),
+    "times: uniform": Arm(train={"times": "uniform"}),
     "times: logit_normal": Arm(train={"times": "logit_normal"}),
     "uniform_phonemes: 1": Arm(train={"uniform_phonemes": 1.0}),
     "dropout: batch": Arm(train={"dropout": "batch"}),

@@ -117,6 +117,9 @@ def main() -> None:
         crop_s=CLIP_S,
         learning_rate=options.rate,
         warmup_steps=100,
+        # All of the latents alike at all times: what is learned by heart is the whole.
+        times="uniform",
+        channels="even",
         device="cpu",
         threads=options.threads,
     )

@@ -52,10 +52,10 @@ def test_the_papers_dropout_times_and_padding_reach_the_loss(
     monkeypatch.setattr(models.flow, "draw_flow", drawn)
     monkeypatch.setattr(models.flow, "drawn_loss", computed)
     trainer(tmp_path, **one).train_step()
-    trainer(tmp_path, dropout="batch", times="logit_normal", padding="signal", **one).train_step()
+    trainer(tmp_path, dropout="batch", times="uniform", padding="signal", **one).train_step()
     ours, other = asked
-    assert (ours["dropout"], ours["times"], ours["padding"]) == (None, "uniform", "masked")
-    assert (other["dropout"], other["times"]) == (PAPER_DROPOUT, "logit_normal")
+    assert (ours["dropout"], ours["times"], ours["padding"]) == (None, "early", "masked")
+    assert (other["dropout"], other["times"]) == (PAPER_DROPOUT, "uniform")
     assert other["padding"] == "signal"
 
 
