@@ -154,8 +154,8 @@ TRAIN = SHARED | {
     "uniform_phonemes": 0.3,
     "balance": 0.3,
 }
-"""As the shipped model was trained last; it began with the weights of 4,000 steps on the first clips
-and, after those, 4,400 and 700 with mixtures on all, with `ema: 0.998`."""
+"""As the shipped model was trained last. It began with the weights of 4,000 steps on the first
+clips and, after those, of 4,400 on all and 700 with mixtures, with `ema: 0.998`."""
 
 RECIPE = {
     "name": "shipped",
