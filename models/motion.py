@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRID = 4
-MOTION_DIM = 2 + GRID * GRID
-"""Channels at the default grid: the whole picture, its onset, then 16 cells row by row."""
+WHOLE_DIM = 2
+"""Channels of the whole picture, which come first: how much it changes, and the onset of that."""
+MOTION_DIM = WHOLE_DIM + GRID * GRID
+"""Channels at the default grid: the whole picture's, then 16 cells row by row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -227,6 +227,7 @@ STAGE = Stage(
         "compile",
         "sample_every",
         "uniform_phonemes",
+        "reframe",
         "few_steps",
         "few_steps_guidance",
     ),

@@ -74,6 +74,9 @@ class TrainConfig:
             that speak are meant, seen or not: of a film whose speakers are not seen a text may be
             all there is, and is spoken at the usual pace. 0 gives every phoneme its time, as in the
             paper's first versions; 1 gives none its time, as the published code stretches all.
+        reframe: share of samples whose picture is framed anew whenever they are drawn: mirrored in
+            half of the cases and moved by up to an eighth of its side (`tasks.reframe`). It needs
+            `look.sync: pixels`. 0 shows every clip as it is.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,
@@ -114,6 +117,7 @@ class TrainConfig:
     save_every: Annotated[int, Field(ge=1)] = 100
     sample_every: Annotated[int, Field(ge=0)] = 0
     uniform_phonemes: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reframe: Annotated[float, Field(ge=0, le=1)] = 0.0
     few_steps: Annotated[int, Field(ge=0)] = 0
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 

@@ -194,7 +194,13 @@ def _train_along(job: RankJob, rank: Rank) -> None:
     from tasks.train_memory import guarded_step
 
     torch.set_num_threads(job.config.threads)
-    data = TrainingData(job.workspace, job.shard_refs, job.config, weights=job.weights)
+    data = TrainingData(
+        job.workspace,
+        job.shard_refs,
+        job.config,
+        cells=job.sizes.sync_cells,
+        weights=job.weights,
+    )
     with _joined(job, rank, data) as trainer:
         while trainer.step < job.config.steps:
             guarded_step(trainer)

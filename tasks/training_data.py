@@ -25,6 +25,7 @@ from tasks.batches import (
     crop,
     crop_start,
 )
+from tasks.reframe import Reframing, drawn_reframings, reframed
 from tasks.sample_store import SampleError, SampleStore
 from tasks.train_config import Task, TrainConfig
 from tasks.uniform_phonemes import Stretch, drawn_stretches, stretched
@@ -53,6 +54,7 @@ class Plan:
         length: latents that all are padded to.
         given: conditions that any of the samples can have.
         stretches: how its phonemes are stretched; None where they have their times.
+        reframings: how its picture is framed anew; None where it stays as it is.
     """
 
     picks: list[int]
@@ -62,6 +64,7 @@ class Plan:
     length: int
     given: tuple[str, ...]
     stretches: tuple[Stretch | None, ...]
+    reframings: tuple[Reframing | None, ...]
 
     def valid(self, padding: str) -> int:
         """Latents of the batch that its loss is a mean of, by `train.padding`."""
@@ -86,7 +89,8 @@ class TrainingData:
     ) -> None:
         """Builds the index; raises NoTrainingClip where the split holds none, and as `SampleStore`.
 
-        Mixtures alone do not count: training begins with single clips.
+        Mixtures alone do not count: training begins with single clips. Raises ValueError where
+        pictures shall be framed anew that are not of cells.
 
         Args:
             workspace_root: where the shards lie.
@@ -120,6 +124,11 @@ class TrainingData:
             (pool, chances([self.tasks[index] for index in pool], balance) if pool else None)
             for pool, balance in ((self.single, config.balance), (self.mixed, 0.0))
         ]
+        if config.reframe and not cells:
+            raise ValueError(
+                f"train.reframe={config.reframe} frames coarse pixels anew, and this dataset has "
+                "none; set look.sync: pixels and build it again, or train.reframe: 0"
+            )
         # Whether any sample has them decides what is drawn, so it is known before one is read.
         self._features = {name: store.has(name) for name in (*FEATURES, SPEAKER)}
 
@@ -154,6 +163,7 @@ class TrainingData:
             given=(*ALWAYS, *(name for name, has in self._features.items() if has[picks].any())),
             # Drawn last: a share of 0 leaves every other draw as it is.
             stretches=drawn_stretches(len(picks), config.uniform_phonemes, generator),
+            reframings=drawn_reframings(len(picks), config.reframe, generator),
         )
 
     def read(self, plan: Plan, sizes: "VSSFlowConfig", rows: slice = slice(None)) -> Batch:
@@ -170,6 +180,10 @@ class TrainingData:
             for sample, start, size in zip(
                 samples, plan.starts[rows], plan.sizes[rows], strict=True
             )
+        ]
+        cut = [
+            sample if how is None else reframed(sample, how)
+            for sample, how in zip(cut, plan.reframings[rows], strict=True)
         ]
         # After the cut: what is said in it must be among its words.
         for sample, stretch in zip(cut, plan.stretches[rows], strict=True):

@@ -48,22 +48,25 @@ def target(tmp_path: Path, name: str) -> ShardTarget:
     return ShardTarget(str(workspace), str(workspace / "out"))
 
 
-def made_item(out: ShardTarget) -> dict[str, Any]:
+def made_item(out: ShardTarget, cells: int | None = None) -> dict[str, Any]:
+    """A dataset to train on; its sync is coarse pixels of so many cells per side, if any."""
     workspace = Path(out.workspace)
     return {
         "item_id": "d" * 32,
-        "shard_refs": made_dataset(workspace),
+        "shard_refs": made_dataset(workspace, sync_dim=2 * (cells or 0) ** 2),
         "phoneme_table": TABLE_ID,
         "codec_ref": codec_ref(workspace),
         "_name": "made",
-        "cells": None,
+        "cells": cells,
         "_fingerprint": "f" * 32,
         "_input_hash": "h" * 64,
     }
 
 
-def train(out: ShardTarget, config: TrainConfig = CONFIG) -> dict[str, Any]:
-    rows = train_dataset(made_item(out), out, config)
+def train(
+    out: ShardTarget, config: TrainConfig = CONFIG, cells: int | None = None
+) -> dict[str, Any]:
+    rows = train_dataset(made_item(out, cells), out, config)
     (row,) = rows["checkpoints"]
     return row | {"curve": rows["losses"]}
 

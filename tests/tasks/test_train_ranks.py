@@ -61,7 +61,22 @@ def test_two_ranks_train_as_one_process_with_the_same_batch(
 ) -> None:
     together, found = undisturbed
     alone = target(tmp_path, "alone")
-    expected = train(alone, ALONE)
+    assert_trained_alike((alone, train(alone, ALONE)), (together, found))
+
+
+def test_two_ranks_frame_the_same_pictures_anew_as_one_process(tmp_path: Path) -> None:
+    found: list[tuple[ShardTarget, dict[str, Any]]] = []
+    for name, config in (("alone", ALONE), ("together", TOGETHER)):
+        out = target(tmp_path, name)
+        config = dataclasses.replace(config, reframe=0.5, joint_steps=2, mixture_steps=0)
+        found.append((out, train(out, config, cells=4)))
+    assert_trained_alike(*found)
+
+
+def assert_trained_alike(
+    first: tuple[ShardTarget, dict[str, Any]], second: tuple[ShardTarget, dict[str, Any]]
+) -> None:
+    (alone, expected), (together, found) = first, second
     places = [(p["step"], p["task"], p["t_bucket"]) for p in found["curve"]]
     assert places == [(p["step"], p["task"], p["t_bucket"]) for p in expected["curve"]]
     losses = [point["loss"] for point in found["curve"]]
