@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from models.motion import CellGrid
 
 GRID = 16
+FINE_GRID = 28
+"""Cells per side in which a body of a tenth of the picture is three cells wide; no more than four
+pixels of those that the decode pass keeps are one."""
 PIXELS_DIM = 2 * GRID * GRID
 """Channels at the default grid: the brightness of each cell, then by how much it rose."""
 LEVEL = 64.0

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from models.pixels import FINE_GRID, GRID
 from tasks.state_dicts import StateFile
 
 if TYPE_CHECKING:
     import torch
 
-SyncName = Literal["none", "pixels", "synchformer"]
+SyncName = Literal["none", "pixels", "fine_pixels", "synchformer"]
 LipsName = Literal["none", "av_hubert", "mouth_track"]
 Device = Literal["cpu", "cuda"]
 GPU_SEGMENTS = 10
 """Segments of 16 frames that go through Synchformer at once on a GPU."""
 NONE, AV_HUBERT, MOUTH_TRACK = "none", "av_hubert", "mouth_track"
-PIXELS, SYNCHFORMER = "pixels", "synchformer"
+PIXELS, FINE_PIXELS, SYNCHFORMER = "pixels", "fine_pixels", "synchformer"
+PIXEL_GRIDS = {PIXELS: GRID, FINE_PIXELS: FINE_GRID}
+"""Cells per side of what is the coarse picture itself."""
 SYNC_ENCODERS = tuple(name for name in get_args(SyncName) if name != NONE)
 LIP_ENCODERS = tuple(name for name in get_args(LipsName) if name != NONE)
 

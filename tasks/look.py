@@ -14,7 +14,7 @@ from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.clip_encoders import (
-    PIXELS,
+    PIXEL_GRIDS,
     SYNC_ENCODERS,
     SYNCHFORMER,
     Device,
@@ -51,8 +51,8 @@ class LookConfig:
         precision: of the extractor's products; bfloat16 takes less than half the time on processors
             with instructions for it, and moves features by a few in a hundred.
         sync: what tells when things happen, at 25 fps: synchformer from colour frames, which the
-            decode pass then keeps; pixels are the coarse picture itself, without any weights; none
-            leaves that to motion energy.
+            decode pass then keeps; pixels are the coarse picture itself in 16 x 16 cells, without
+            any weights, and fine_pixels in 28 x 28; none leaves that to motion energy.
         sync_weights: the file of Synchformer's weights.
         sync_device: where Synchformer runs; a core takes 100 s for a clip of 10 s.
     """
@@ -116,8 +116,8 @@ def feature_rows(
     dtype = getattr(torch, config.precision)
     embed = load_encoder(config.extractor, config.pretrained, dtype=dtype)
     arrays = look(frames10, frames25, embed, config.extractor)
-    if config.sync == PIXELS and frames25 is not None:
-        arrays[PIXELS] = coarse_pixels(frames25)
+    if (grid := PIXEL_GRIDS.get(config.sync)) and frames25 is not None:
+        arrays[config.sync] = coarse_pixels(frames25, grid)
     elif colour25 is not None:
         arrays[config.sync] = load_sync_encoder(config.sync_weights, config.sync_device)(colour25)
     return {

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
-from tasks.clip_encoders import NONE, PIXELS, SYNCHFORMER
+from tasks.clip_encoders import NONE, PIXEL_GRIDS, SYNCHFORMER
 from tasks.licences import check_licences
 from tasks.objects import S3
 from tasks.pipeline import STAGES
@@ -120,7 +120,7 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
 def _check_motion(configs: Mapping[str, Any], where: str) -> None:
     """Raises RecipeError where a stage is to read what `decode.motion` leaves out."""
     sync, lips = configs["look"].sync, configs["faces"].lips
-    readers = {f"look.sync={sync!r}": sync == PIXELS, f"faces.lips={lips!r}": lips != NONE}
+    readers = {f"look.sync={sync!r}": sync in PIXEL_GRIDS, f"faces.lips={lips!r}": lips != NONE}
     for reader, reads in readers.items():
         if reads and not configs["decode"].motion:
             raise RecipeError(

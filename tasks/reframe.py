@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.motion import WHOLE_DIM
 from tasks.batches import Sample
 
-FARTHEST = 2
-"""Cells of coarse pixels by which a picture is moved at most: an eighth of its side."""
+FARTHEST = 0.125
+"""Share of its side by which a picture is moved at most."""
 
 
 class Reframing(NamedTuple):
@@ -24,13 +24,13 @@ class Reframing(NamedTuple):
 
     Attributes:
         mirrored: whether left and right change places.
-        down: cells of coarse pixels by which it is moved down; up where negative.
-        right: cells by which it is then moved to the right; to the left where negative.
+        down: share of its height by which it is moved down; up where negative.
+        right: share of its width by which it is then moved right; left where negative.
     """
 
     mirrored: bool
-    down: int
-    right: int
+    down: float
+    right: float
 
 
 def drawn_reframings(
@@ -38,13 +38,13 @@ def drawn_reframings(
 ) -> tuple[Reframing | None, ...]:
     """How the pictures of samples are framed, None for those that stay; a share of them does not.
 
-    Half of the others are mirrored, and all are moved by up to `FARTHEST` cells each way. A share
+    Half of the others are mirrored, and all are moved by up to `FARTHEST` each way. A share
     of 0 draws nothing.
     """
     if not share:
         return (None,) * samples
     drawn = generator.random((samples, 2)).tolist()
-    moved = generator.integers(-FARTHEST, FARTHEST + 1, (samples, 2)).tolist()
+    moved = generator.uniform(-FARTHEST, FARTHEST, (samples, 2)).tolist()
     return tuple(
         Reframing(side < 0.5, down, right) if one < share else None
         for (one, side), (down, right) in zip(drawn, moved, strict=True)
@@ -54,8 +54,8 @@ def drawn_reframings(
 def reframed(sample: Sample, how: Reframing) -> Sample:
     """A sample with its coarse pixels and its motion framed anew, all else as it is.
 
-    Cells that nothing has moved to are as the nearest. Motion, whose cells are larger than any
-    step, is mirrored only; the features of whole pictures stay as they are.
+    Pixels move by whole cells, and those that nothing has moved to are as the nearest. Motion,
+    whose cells are larger than any move, is mirrored only; features of whole pictures stay.
     """
     sync, motion = sample.get("sync"), sample.get("motion")
     new = dict(sample)
@@ -63,8 +63,8 @@ def reframed(sample: Sample, how: Reframing) -> Sample:
         grids = _grids(sync, 2)
         grids = grids[..., ::-1] if how.mirrored else grids
         cells = grids.shape[-1]
-        rows = np.clip(np.arange(cells) - how.down, 0, cells - 1)
-        columns = np.clip(np.arange(cells) - how.right, 0, cells - 1)
+        rows = np.clip(np.arange(cells) - round(how.down * cells), 0, cells - 1)
+        columns = np.clip(np.arange(cells) - round(how.right * cells), 0, cells - 1)
         new["sync"] = grids[:, :, rows[:, None], columns].reshape(sync.shape)
     if motion is not None and how.mirrored:
         mirrored = motion.copy()

@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.pixels import GRID
 from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from storage.workspace import Workspace
 from tasks.checkpoint import Extras, read_card, require_table, save_checkpoint
-from tasks.clip_encoders import PIXELS
+from tasks.clip_encoders import PIXEL_GRIDS
 from tasks.durations import fit_durations
 from tasks.encode import load_codec
 from tasks.few_steps import FewStepTrainer, InTraining
@@ -194,6 +193,8 @@ def _durations(data: TrainingData) -> "DurationPredictor | None":
     return fit_durations((data.store[n]["phonemes"] for n in spoken), data.config.seed)
 
 
+CELLS = " ".join(f"WHEN '{name}' THEN {grid}" for name, grid in PIXEL_GRIDS.items())
+
 STAGE = Stage(
     name="train",
     title="train the model",
@@ -202,7 +203,7 @@ STAGE = Stage(
     items=f"""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,
                d.name AS _name, d.hours * 3600 AS cost_s,
-               CASE d.sync_extractor WHEN '{PIXELS}' THEN {GRID} END AS cells,
+               CASE d.sync_extractor {CELLS} END AS cells,
                {DATA_COLUMN} AS _data, {SOURCES_COLUMN} AS _sources
         FROM datasets d JOIN codecs c USING (codec_id)
         WHERE d.name = $dataset

@@ -76,7 +76,7 @@ class TrainConfig:
             paper's first versions; 1 gives none its time, as the published code stretches all.
         reframe: share of samples whose picture is framed anew whenever they are drawn: mirrored in
             half of the cases and moved by up to an eighth of its side (`tasks.reframe`). It needs
-            `look.sync: pixels`. 0 shows every clip as it is.
+            `look.sync: pixels` or `fine_pixels`. 0 shows every clip as it is.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,

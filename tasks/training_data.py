@@ -127,7 +127,7 @@ class TrainingData:
         if config.reframe and not cells:
             raise ValueError(
                 f"train.reframe={config.reframe} frames coarse pixels anew, and this dataset has "
-                "none; set look.sync: pixels and build it again, or train.reframe: 0"
+                "none; set look.sync: pixels or fine_pixels and build it again, or train.reframe: 0"
             )
         # Whether any sample has them decides what is drawn, so it is known before one is read.
         self._features = {name: store.has(name) for name in (*FEATURES, SPEAKER)}

@@ -27,13 +27,12 @@ import torch
 from models.codec import MelPCA
 from models.flow import NO_DROPOUT, flow_loss, sample
 from models.metrics import DB_PER_NEPER
-from models.pixels import GRID
 from models.timeline import AUDIO_HZ
 from models.transformer import VSSFlow
 from storage.catalog import Catalog
 from storage.workspace import Workspace
 from tasks.batches import Batch, Sample, collate
-from tasks.clip_encoders import PIXELS
+from tasks.clip_encoders import PIXEL_GRIDS
 from tasks.encode import EncodeConfig, latents_of, load_codec
 from tasks.media import read_audio
 from tasks.sample_store import SampleStore
@@ -187,7 +186,7 @@ def world_of(root: Path, name: str, per_task: int) -> World:
     return World(
         str(root),
         refs,
-        GRID if found["sync_extractor"] == PIXELS else 0,
+        PIXEL_GRIDS.get(found["sync_extractor"], 0),
         codec,
         {clip["clip_id"]: clip for clip in clips},
         sorted(held_out, key=lambda one: (TASKS.index(one["task"]), one["item_id"])),

@@ -8,14 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from models.motion import MOTION_DIM
-from models.pixels import PIXELS_DIM
 from models.timeline import MOTION_FPS, VISUAL_FPS, count
 from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import read_feature
 from storage.stage import ShardTarget
 from storage.workspace import Workspace
-from tasks.clip_encoders import PIXELS
+from tasks.clip_encoders import PIXEL_GRIDS, SyncName
 from tasks.encoders import load_encoder
 from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, feature_rows, look
 from tasks.media import FrameWriter
@@ -111,10 +110,11 @@ def frames_blob(workspace: Path, folder: Path, frames: NDArray[np.uint8]) -> str
 
 
 @pytest.mark.weights
+@pytest.mark.parametrize("sync", list(PIXEL_GRIDS))
 def test_looking_writes_every_feature_of_a_clip_through_the_catalog(
-    workspace: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path, sync: SyncName
 ) -> None:
-    config = LookConfig(sync="pixels")
+    config = LookConfig(sync=sync)
     with Catalog(Workspace.at(workspace).make()) as catalog:
         run = {"source_id": "s", "run_id": "test", "duration_s": DURATION_S}
         refs = {
@@ -136,11 +136,11 @@ def test_looking_writes_every_feature_of_a_clip_through_the_catalog(
         rows = catalog.rows("SELECT * FROM features ORDER BY clip_id, extractor")
     alone = rows.pop()
     assert (alone["clip_id"], alone["extractor"]) == ("d", IMAGE_EXTRACTOR)
-    assert [(row["extractor"], row["shape"]) for row in rows] == [
-        (IMAGE_EXTRACTOR, [count(DURATION_S, VISUAL_FPS), 1280]),
-        (MOTION_EXTRACTOR, [count(DURATION_S, MOTION_FPS), MOTION_DIM]),
-        (PIXELS, [count(DURATION_S, MOTION_FPS), PIXELS_DIM]),
-    ]
+    assert {row["extractor"]: row["shape"] for row in rows} == {
+        IMAGE_EXTRACTOR: [count(DURATION_S, VISUAL_FPS), 1280],
+        MOTION_EXTRACTOR: [count(DURATION_S, MOTION_FPS), MOTION_DIM],
+        sync: [count(DURATION_S, MOTION_FPS), 2 * PIXEL_GRIDS[sync] ** 2],
+    }
     for row in rows:
         array = read_feature(workspace, row["shard_ref"], "c", row["content_hash"])
         assert list(array.shape) == row["shape"]

@@ -60,6 +60,10 @@ def test_a_threshold_of_null_turns_its_gate_off() -> None:
         ("sonify: {targets: [{file: a, scrip: x}]}", r"sonify.targets.0.scrip='x'"),
         ("sonify: {targets: [{file: a}, {file: a}]}", r"sonify.targets names a twice"),
         (
+            "{decode: {motion: false}, look: {sync: fine_pixels}}",
+            r"look.sync='fine_pixels' reads frames at 25 fps, which decode.motion=False leaves out",
+        ),
+        (
             "{decode: {motion: false}, look: {sync: pixels}}",
             r"look.sync='pixels' reads frames at 25 fps, which decode.motion=False leaves out",
         ),

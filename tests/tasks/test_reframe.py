@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.motion import motion_energy
-from models.pixels import coarse_pixels
+from models.pixels import FINE_GRID, GRID, coarse_pixels
 from tasks.batches import Sample
 from tasks.reframe import FARTHEST, Reframing, drawn_reframings, reframed
 from tasks.training_data import TrainingData
@@ -18,8 +18,8 @@ from tests.tasks.test_training_data import CONFIG
 PLAIN = np.full((7, 32, 48), 90, np.uint8)
 
 
-def seen(frames: np.ndarray) -> Sample:
-    return {"item_id": "i", "sync": coarse_pixels(frames), "motion": motion_energy(frames)}
+def seen(frames: np.ndarray, grid: int = GRID) -> Sample:
+    return {"item_id": "i", "sync": coarse_pixels(frames, grid), "motion": motion_energy(frames)}
 
 
 def test_a_mirrored_sample_is_that_of_the_mirrored_film() -> None:
@@ -40,10 +40,18 @@ def test_a_moved_sample_is_that_of_the_moved_film(mirrored: bool, down: int, rig
     frames[:, 8:24, 12:36] = np.random.default_rng(1).integers(0, 256, (7, 16, 24))
     moved = np.roll(frames[:, :, ::-1] if mirrored else frames, (2 * down, 3 * right), (1, 2))
     given = seen(frames)
-    found = reframed(given, Reframing(mirrored, down, right))
+    found = reframed(given, Reframing(mirrored, down / 16, right / 16))
     np.testing.assert_allclose(found["sync"], seen(moved)["sync"], atol=1e-6)
     mirrored_only = reframed(given, Reframing(mirrored, 0, 0))
     np.testing.assert_array_equal(found["motion"], mirrored_only["motion"])
+
+
+def test_finer_cells_are_moved_by_the_same_share_of_the_picture() -> None:
+    frames = np.full((3, 56, 56), 90, np.uint8)
+    frames[:, 20:30, 20:30] = 200
+    found = reframed(seen(frames, FINE_GRID), Reframing(False, 0.125, -0.06))
+    moved = np.roll(frames, (2 * 4, 2 * -2), (1, 2))
+    np.testing.assert_allclose(found["sync"], seen(moved, FINE_GRID)["sync"], atol=1e-6)
 
 
 def test_what_leaves_the_picture_is_gone_and_what_comes_in_is_as_the_nearest() -> None:
@@ -51,15 +59,15 @@ def test_what_leaves_the_picture_is_gone_and_what_comes_in_is_as_the_nearest() -
     frames[:, :2, :3] = 250
     given = seen(frames)
     level = given["sync"][0, :256].reshape(16, 16)
-    found = reframed(given, Reframing(False, 1, 0))["sync"][0, :256].reshape(16, 16)
+    found = reframed(given, Reframing(False, 1 / 16, 0))["sync"][0, :256].reshape(16, 16)
     assert (found[:2, 0] == level[0, 0]).all() and found[2, 0] == level[1, 0] < level[0, 0]
-    gone = reframed(given, Reframing(False, -1, 0))["sync"][0, :256]
+    gone = reframed(given, Reframing(False, -1 / 16, 0))["sync"][0, :256]
     assert (gone == level[1, 0]).all()
 
 
 def test_a_sample_without_a_picture_stays_as_it_is() -> None:
     sample: Sample = {"item_id": "i", "sync": None, "motion": None}
-    assert reframed(sample, Reframing(True, 2, 2)) == sample
+    assert reframed(sample, Reframing(True, 0.1, 0.1)) == sample
 
 
 def test_a_share_of_pictures_is_framed_anew_each_way_alike() -> None:
@@ -67,9 +75,9 @@ def test_a_share_of_pictures_is_framed_anew_each_way_alike() -> None:
     found = np.array([how for how in drawn if how is not None])
     assert len(found) == pytest.approx(2000, abs=150)
     assert found[:, 0].mean() == pytest.approx(0.5, abs=0.05)
-    for steps in found[:, 1:].T:
-        cells, counts = np.unique(steps, return_counts=True)
-        assert cells.tolist() == list(range(-FARTHEST, FARTHEST + 1))
+    for moves in found[:, 1:].T:
+        counts, _ = np.histogram(moves, 5, (-FARTHEST, FARTHEST))
+        assert counts.sum() == len(found)
         assert counts / len(found) == pytest.approx([0.2] * 5, abs=0.04)
     assert np.abs(np.corrcoef(found.T) - np.eye(3)).max() < 0.1
 

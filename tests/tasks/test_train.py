@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
+import duckdb
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,8 @@ from storage.rejects import Rejected
 from storage.stage import ShardTarget
 from tasks.batches import Batch
 from tasks.checkpoint import load_checkpoint
-from tasks.train import train_dataset
+from tasks.clip_encoders import SYNC_ENCODERS
+from tasks.train import CELLS, train_dataset
 from tasks.train_config import Preset, TrainConfig
 from tasks.trainer import Trainer
 from tasks.training_data import TrainingData
@@ -77,6 +79,13 @@ def data(out: ShardTarget, config: TrainConfig = CONFIG, **made: Any) -> Trainin
 
 def weights(out: ShardTarget, row: dict[str, Any]) -> bytes:
     return (Path(out.workspace) / row["ref"] / "model.safetensors").read_bytes()
+
+
+def test_cells_are_those_of_the_pixels_that_a_dataset_has() -> None:
+    names = ", ".join(f"('{name}')" for name in (*SYNC_ENCODERS, "none"))
+    told = duckdb.sql(f"SELECT name, CASE name {CELLS} END FROM (VALUES {names}) AS all_(name)")
+    cells = {"pixels": 16, "fine_pixels": 28, "synchformer": None, "none": None}
+    assert dict(told.fetchall()) == cells
 
 
 class Killed(BaseException):
