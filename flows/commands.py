@@ -276,10 +276,13 @@ def _voice_changes(voice: str | None) -> tuple[tuple[str, str, Any], ...]:
 
 
 def _model_for(workspace: Workspace, asked: str, as_json: bool) -> str:
-    """The id of the model that was asked for; the shipped one where nothing else is there."""
+    """The id of the model that was asked for; the shipped one where nothing else is there.
+
+    That is the one of this talkies, whatever came with an older one.
+    """
     from tasks.model_package import PackageError, import_model
 
-    if asked != SHIPPED and (asked or _has_models(workspace)):
+    if asked != SHIPPED and (asked or _has_own_models(workspace)):
         return _asked(workspace, queries.checkpoint_id, asked)
     if (folder := shipped_model()) is None:
         if asked:
@@ -296,8 +299,8 @@ def _model_for(workspace: Workspace, asked: str, as_json: bool) -> str:
     return import_model(workspace, folder, tell)[0]
 
 
-def _has_models(workspace: Workspace) -> bool:
-    return is_there(workspace) and _asked(workspace, queries.has_checkpoints)
+def _has_own_models(workspace: Workspace) -> bool:
+    return is_there(workspace) and _asked(workspace, queries.has_own_checkpoints)
 
 
 def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: bool = False) -> bool:

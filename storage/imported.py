@@ -14,6 +14,8 @@ from storage.ids import canonical_json, hash_of
 from storage.runs import command_line, whole_run
 
 IMPORTED = "imported/"
+SHIPPED_DATA = f"{IMPORTED}shipped"
+"""The dataset of the models that come with talkies: each newer one replaces the one before."""
 NO_SNAPSHOT = -1
 Row = dict[str, Any]
 

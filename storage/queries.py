@@ -3,7 +3,7 @@
 from typing import Any
 
 from storage.catalog import Catalog
-from storage.imported import IMPORTED
+from storage.imported import IMPORTED, SHIPPED_DATA
 from storage.schema import TABLES, VIEWS
 
 Rows = list[dict[str, Any]]
@@ -139,14 +139,15 @@ def codecs(catalog: Catalog) -> list[dict[str, Any]]:
 def checkpoint_id(catalog: Catalog, start: str = "") -> str:
     """The one checkpoint id that begins so; the newest for an empty start.
 
-    One that was trained elsewhere is the newest only where none was trained here. Raises
-    UnknownName where none begins so, or several do.
+    One that was trained elsewhere is the newest only where none was trained here, and one that came
+    with talkies only where there is no other. Raises UnknownName where none begins so, or several
+    do.
     """
     found = catalog.rows(
         "SELECT c.checkpoint_id FROM checkpoints c LEFT JOIN datasets d USING (dataset_id) "
         "WHERE starts_with(c.checkpoint_id, ?) "
-        "ORDER BY starts_with(coalesce(d.name, ''), ?), c.run_id DESC",
-        [start, IMPORTED],
+        "ORDER BY coalesce(d.name, '') = ?, starts_with(coalesce(d.name, ''), ?), c.run_id DESC",
+        [start, SHIPPED_DATA, IMPORTED],
     )
     if not found:
         what = f"no checkpoint begins with {start!r}" if start else "there is no checkpoint"
@@ -156,9 +157,15 @@ def checkpoint_id(catalog: Catalog, start: str = "") -> str:
     return str(found[0]["checkpoint_id"])
 
 
-def has_checkpoints(catalog: Catalog) -> bool:
-    """Whether there is any model."""
-    return bool(catalog.value("SELECT count(*) FROM checkpoints"))
+def has_own_checkpoints(catalog: Catalog) -> bool:
+    """Whether there is a model that did not come with talkies."""
+    return bool(
+        catalog.value(
+            "SELECT count(*) FROM checkpoints LEFT JOIN datasets d USING (dataset_id) "
+            "WHERE d.name IS DISTINCT FROM ?",
+            [SHIPPED_DATA],
+        )
+    )
 
 
 def dataset_of(catalog: Catalog, checkpoint: str) -> str:

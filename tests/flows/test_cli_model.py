@@ -11,6 +11,7 @@ import pytest
 from flows import commands, console
 from flows.cli import app, guarded
 from flows.session import Job, unfinished
+from storage.catalog import Catalog
 from storage.workspace import Workspace
 from tasks import shipped_model
 from tasks.model_package import export_model
@@ -113,6 +114,27 @@ def test_a_workspaces_own_model_is_taken_before_the_shipped_one_unless_that_is_n
     sonify(origin[0], tmp_path, "--model", "shipped")
     own, shipped = (job.load().configs["sonify"].checkpoint for job in jobs)
     assert own != package[1] and shipped == package[1]
+
+
+def test_a_newer_shipped_model_replaces_the_one_before_but_none_that_a_person_brought(
+    package: tuple[Path, str], jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = make_workspace(tmp_path / "origin")
+    with Catalog(origin) as catalog, catalog.transaction():
+        catalog.connection.execute("UPDATE lake.datasets SET name = 'shipped'")
+    expected: list[str] = []
+    for folder, weight in (("older", 0.25), ("newer", 0.5)):
+        out = tmp_path / folder / "world"
+        given = trained(origin, look={}, mix_out__weight=weight)
+        expected.append(export_model(origin, given, out).checkpoint_id)
+        monkeypatch.setattr(shipped_model, "FOLDER", out.parent)
+        sonify(tmp_path / "fresh", tmp_path)
+    assert talkies("model", "import", package[0], "--workspace", tmp_path / "fresh") == console.DONE
+    monkeypatch.setattr(shipped_model, "FOLDER", tmp_path / "older")
+    for more in ((), ("--model", "shipped"), ()):
+        sonify(tmp_path / "fresh", tmp_path, *more)
+    taken = [job.load().configs["sonify"].checkpoint for job in jobs]
+    assert taken == [*expected, package[1], expected[0], package[1]]
 
 
 def test_a_voice_is_a_file_where_there_is_one_else_a_name_that_the_model_must_know(

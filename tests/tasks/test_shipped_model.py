@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.imported import SHIPPED_DATA, imported_dataset
 from tasks import shipped_model
 from tasks.checkpoint import CARD, Checkpoint, load_checkpoint
 from tasks.model_card import README
@@ -29,6 +30,10 @@ def checkpoint(package: ModelPackage) -> Checkpoint:
 def test_its_folder_holds_nothing_that_its_package_does_not_list(package: ModelPackage) -> None:
     held = {path.name for path in package.folder.iterdir()}
     assert held == {*package.told["files"], PACKAGE} and {CARD, README} < held
+
+
+def test_it_is_told_from_models_that_a_person_brought_by_its_data(package: ModelPackage) -> None:
+    assert imported_dataset(package.told["dataset"])["name"] == SHIPPED_DATA
 
 
 def test_its_card_tells_data_rights_making_scores_and_limits(package: ModelPackage) -> None:
