@@ -14,8 +14,8 @@ from models.motion import CellGrid
 
 GRID = 16
 FINE_GRID = 28
-"""Cells per side in which a body of a tenth of the picture is three cells wide; no more than four
-pixels of those that the decode pass keeps are one."""
+"""By default each cell is four by four of the pixels that the decode pass keeps; a body of a tenth
+of the picture is nearly three of them wide."""
 PIXELS_DIM = 2 * GRID * GRID
 """Channels at the default grid: the brightness of each cell, then by how much it rose."""
 LEVEL = 64.0

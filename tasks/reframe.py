@@ -1,7 +1,7 @@
 """The same film as another camera would have framed it: mirrored, or moved a little.
 
-What is heard does not depend on where in the picture it is seen, so a clip that a training reads
-again and again is worth more when it is framed anew each time.
+What is heard does not depend on where in the picture it is seen: a model whose clips are framed
+anew each time that they are read cannot learn their places by heart.
 
 Legend: N latents (25 Hz), G grid cells per side.
 """
