@@ -73,13 +73,18 @@ def stored_recipe(catalog: Catalog, name: str) -> str:
 def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
     """The recipe by which films are looked at for a model, and the workspace's own.
 
-    Of a model that was trained here both are that of its dataset. The first came with an imported
-    one; the second then is that of the newest dataset that was built here, or empty.
+    Of a model that was trained here the first is that of the very version of its dataset, and the
+    second that of the newest. The first came with an imported one; the second then is that of the
+    newest dataset that was built here, or empty.
     """
     name = dataset_of(catalog, checkpoint)
     if not name.startswith(IMPORTED):
-        own = stored_recipe(catalog, name)
-        return own, own
+        theirs = catalog.value(
+            "SELECT r.recipe FROM checkpoints c JOIN datasets d USING (dataset_id) "
+            "JOIN runs r ON r.run_id = d.run_id WHERE c.checkpoint_id = ?",
+            [checkpoint],
+        )
+        return str(theirs), stored_recipe(catalog, name)
     came = catalog.value(
         "SELECT r.recipe FROM checkpoints JOIN runs r USING (run_id) WHERE checkpoint_id = ?",
         [checkpoint],

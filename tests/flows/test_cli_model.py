@@ -145,11 +145,13 @@ def test_a_voice_is_a_file_where_there_is_one_else_a_name_that_the_model_must_kn
 ) -> None:
     (tmp_path / "voice.wav").write_bytes(b"voice")
     for voice in ("Anna", str(tmp_path / "voice.wav")):
-        assert sonify(origin[0], tmp_path, "--voice", voice) == console.FAILED  # no flow ran
+        asked = ("--model", origin[1][:8], "--voice", voice)
+        assert sonify(origin[0], tmp_path, *asked) == console.FAILED  # no flow ran
     named, recorded = (job.load().configs["sonify"] for job in jobs)
     assert (named.voice, named.voice_file) == ("Anna", "")
     assert (recorded.voice, recorded.voice_file) == ("", str(tmp_path / "voice.wav"))
-    assert sonify(origin[0], tmp_path, "--voice", "bob") == console.USAGE
+    asked = ("--model", origin[1][:8], "--voice", "bob")
+    assert sonify(origin[0], tmp_path, *asked) == console.USAGE
     assert "it knows anna" in capsys.readouterr().err and len(jobs) == 2
 
 

@@ -66,3 +66,16 @@ def test_an_unknown_dataset_names_those_that_there_are(catalog: Catalog) -> None
     name = queries.dataset_versions(catalog)[0]["name"]
     with pytest.raises(UnknownName, match=f"no dataset nope, build it first; there are: {name}"):
         queries.stored_recipe(catalog, "nope")
+
+
+def test_a_model_of_an_older_version_looks_at_films_as_that_was_looked_at(tmp_path: Path) -> None:
+    with Catalog(Workspace.at(tmp_path).make()) as opened:
+        for version in (1, 2):
+            told = {"run_id": f"r-{version}", "recipe": f"recipe {version}"}
+            opened.insert("runs", [made_row("runs", **told)])
+            own = {"dataset_id": f"d{version}", "name": "made", "version": version}
+            opened.insert("datasets", [made_row("datasets", **own, run_id=told["run_id"])])
+            row = {"checkpoint_id": f"c{version}", "dataset_id": f"d{version}", "run_id": "r-3"}
+            opened.insert("checkpoints", [made_row("checkpoints", **row)])
+        assert queries.film_recipes(opened, "c1") == ("recipe 1", "recipe 2")
+        assert queries.film_recipes(opened, "c2") == ("recipe 2", "recipe 2")
