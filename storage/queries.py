@@ -70,8 +70,8 @@ def stored_recipe(catalog: Catalog, name: str) -> str:
     raise UnknownName(f"there is no dataset {name}, build it first; there are: {names}")
 
 
-def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
-    """The recipe by which films are looked at for a model, and the workspace's own.
+def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str, bool]:
+    """The recipe of a model, the workspace's own, and whether the model was trained here.
 
     Of a model that was trained here the first is that of the very version of its dataset, and the
     second that of the newest. The first came with an imported one; the second then is that of the
@@ -84,7 +84,7 @@ def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
             "JOIN runs r ON r.run_id = d.run_id WHERE c.checkpoint_id = ?",
             [checkpoint],
         )
-        return str(theirs), stored_recipe(catalog, name)
+        return str(theirs), stored_recipe(catalog, name), True
     came = catalog.value(
         "SELECT r.recipe FROM checkpoints JOIN runs r USING (run_id) WHERE checkpoint_id = ?",
         [checkpoint],
@@ -94,7 +94,7 @@ def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str]:
         "WHERE NOT starts_with(d.name, ?) ORDER BY d.run_id DESC LIMIT 1",
         [IMPORTED],
     )
-    return str(came), str(own or "")
+    return str(came), str(own or ""), False
 
 
 SOURCES_TOLD = """

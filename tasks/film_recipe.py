@@ -43,12 +43,14 @@ def film_sections(recipe: dict[str, Any]) -> dict[str, Any]:
     return {"name": recipe["name"], **sections}
 
 
-def film_recipe(came: str, own: str) -> str:
+def film_recipe(came: str, own: str, is_of_here: bool = False) -> str:
     """The recipe, as JSON, by which a workspace looks at films for a model.
 
     Args:
-        came: as it came with the model.
+        came: as it came with the model, or made the version of the dataset that it learned from.
         own: that of the workspace's own newest dataset; empty where there is none.
+        is_of_here: whether the model was trained here: what is generated, and how, is then as the
+            newest recipe says, and only what the model reads is as its own version's.
 
     The workspace's own settings stay where they give the model all that it reads: what was made by
     others would be made again. Raises RecipeError.
@@ -56,7 +58,8 @@ def film_recipe(came: str, own: str) -> str:
     if not own or own == came:
         return came
     theirs, ours = (parse_recipe(json.loads(text), Path("stored recipe")) for text in (came, own))
-    taken = {stage: theirs.configs[stage] for stage in ("look", "faces", "sonify")}
+    settings = ours if is_of_here else theirs
+    taken = {stage: theirs.configs[stage] for stage in ("look", "faces")}
     if ours.configs["decode"].motion != theirs.configs["decode"].motion:
         # Motion that the model never saw would mislead it as much as motion that it misses.
         taken["decode"] = theirs.configs["decode"]
@@ -65,7 +68,7 @@ def film_recipe(came: str, own: str) -> str:
             taken["look"] = ours.configs["look"]
         if theirs.configs["faces"].lips in (NONE, ours.configs["faces"].lips):
             taken["faces"] = ours.configs["faces"]
-    taken["sonify"] = dataclasses.replace(taken["sonify"], dataset="")
+    taken["sonify"] = dataclasses.replace(settings.configs["sonify"], dataset="")
     return Recipe(ours.name, {**ours.configs, **taken}).as_json()
 
 

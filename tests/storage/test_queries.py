@@ -77,5 +77,5 @@ def test_a_model_of_an_older_version_looks_at_films_as_that_was_looked_at(tmp_pa
             opened.insert("datasets", [made_row("datasets", **own, run_id=told["run_id"])])
             row = {"checkpoint_id": f"c{version}", "dataset_id": f"d{version}", "run_id": "r-3"}
             opened.insert("checkpoints", [made_row("checkpoints", **row)])
-        assert queries.film_recipes(opened, "c1") == ("recipe 1", "recipe 2")
-        assert queries.film_recipes(opened, "c2") == ("recipe 2", "recipe 2")
+        assert queries.film_recipes(opened, "c1") == ("recipe 1", "recipe 2", True)
+        assert queries.film_recipes(opened, "c2") == ("recipe 2", "recipe 2", True)

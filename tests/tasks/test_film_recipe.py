@@ -79,3 +79,14 @@ def test_a_film_moves_for_a_model_where_its_training_clips_did() -> None:
     assert taken(text, "decode", "motion") is True
     assert (taken(text, "look", "sync"), taken(text, "faces", "lips")) == ("pixels", "mouth_track")
     assert taken(film_recipe(came(), recipe("ours", **moving)), "decode", "motion_px") == 96
+
+
+def test_a_model_of_here_reads_as_its_version_was_read_and_generates_as_is_asked_now() -> None:
+    before = recipe("ours", look={"sync": "pixels"}, sonify={"steps": 9, "guidance": 2.0})
+    now = recipe("ours", clips={"max_length_s": 7.0}, sonify=FILMS)
+    text = film_recipe(before, now, True)
+    assert taken(text, "look", "sync") == "pixels"
+    assert taken(text, "clips", "max_length_s") == 7.0
+    for setting, value in (FILMS | {"guidance": 3.0}).items():
+        assert taken(text, "sonify", setting) == value
+    assert taken(film_recipe(before, now), "sonify", "steps") == 9

@@ -222,8 +222,9 @@ def test_a_model_belongs_to_its_own_dataset_and_not_to_another_of_its_name(
         named = {row["checkpoint_id"] for row in queries.checkpoints_on(catalog, "made")}
         assert {own, near} < named and strange not in named
         assert queries.checkpoint_id(catalog) in named
-        came, ours = queries.film_recipes(catalog, strange)
-        assert queries.film_recipes(catalog, near) == (ours, ours)
+        came, ours, is_of_here = queries.film_recipes(catalog, strange)
+        assert not is_of_here
+        assert queries.film_recipes(catalog, near) == (ours, ours, True)
     assert "scan" in json.loads(ours) and "scan" not in json.loads(came)
     assert is_whole(room)
     export_model(room, near, tmp_path / "again")
