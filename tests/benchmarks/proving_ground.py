@@ -1,11 +1,14 @@
 """One joint model against two of one task each, and mixtures against as many more steps without.
 
     python -m tests.benchmarks.proving_ground WORKSPACE RECIPE --seeds 0 1 2 --arms joint sound
+    python -m tests.benchmarks.proving_ground WORKSPACE RECIPE --generate 0 --lines LINES
+    python -m tests.benchmarks.paired LINES
 
 WORKSPACE is one into which `talkies build RECIPE` has built a staged world. Every arm is trained by
 `talkies train` and measured by `talkies evaluate`, as a user would, so a run that was stopped goes
 on, and one that is done does nothing. What the arms are, and which scores pass, was written down
-before the first ran: EXPERIMENTS.md, 2026-11-28, "The proving ground", with its amendment.
+before the first ran: EXPERIMENTS.md, 2026-11-28, "The proving ground", with its amendments. With
+`--lines` all held-out items that can tell are generated, and nothing else is measured of them.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +26,11 @@ import yaml
 from tasks.batches import Sample
 from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import EvaluateConfig
-from tasks.evaluate_generated import generated_sound, held_out_samples, scored_item
-from tasks.generated_scores import Draws, score_rows
-from tasks.held_out import HELD_OUT_COLUMN, chosen
+from tasks.evaluate_generated import generated_sound, held_out_samples
+from tasks.held_out import HELD_OUT_COLUMN
 from tasks.lip_envelope import with_mouth_refs
 from tasks.soundtrack import under_peak
+from tests.benchmarks.paired import QUESTIONS, Maker, item_lines
 
 TALKIES = [sys.executable, "-c", "from flows.cli import main; main()"]
 SPOKEN = ["visual_tts", "tts"]
@@ -46,6 +50,7 @@ SHARED = {
     "times": "early",
     "channels": "deviation",
     "uniform_phonemes": 0.5,
+    "threads": 1,
 }
 ARMS: dict[str, dict[str, Any]] = {
     "joint": {"batch_size": 3 * PER_TASK},
@@ -56,6 +61,17 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """What differs between the arms. The last two go on from `joint` of the same seed."""
 CONTINUED = ("mixtures", "more")
+SUMMED = "summed"
+"""No training: the outputs of `sound` and `speech` added, for mixtures."""
+ASKED = {
+    "joint": list(QUESTIONS),
+    "sound": ["sound onset_f1"],
+    "speech": ["speech wer"],
+    "mixtures": list(QUESTIONS),
+    "more": list(QUESTIONS),
+    SUMMED: ["mixture onset_f1", "mixture wer"],
+}
+"""What each arm is asked."""
 RATE = 2e-3
 
 
@@ -95,53 +111,60 @@ def trained(workspace: Path, recipe: dict[str, Any], folder: Path, arm: str, see
     raise SystemExit(f"{arm}, seed {seed}: no checkpoint; see `talkies catalog rejects`")
 
 
-def summed(
-    workspace: Path, name: str, sound_id: str, speech_id: str, generate: int
-) -> list[dict[str, Any]]:
-    """Scores of mixtures of which one model makes the sound and another the speech, then added.
+def maker_of(workspace: Path, *checkpoints: str) -> Maker:
+    """What makes the sound of a sample: a model, or one of sound and one of speech, added.
 
-    The model of sound is told that nothing is said, as in all that it was trained on.
+    The model of sound is then told that nothing is said, as in all that it was trained on.
     """
-    sound, speech = (
-        load_checkpoint(workspace / "checkpoints" / one) for one in (sound_id, speech_id)
-    )
-    config = EvaluateConfig(dataset=name, generate=generate)
+    models = [load_checkpoint(workspace / "checkpoints" / one) for one in checkpoints]
+    config = EvaluateConfig()
 
     def make(sample: Sample) -> np.ndarray:
+        if len(models) == 1:
+            return generated_sound(models[0], sample, config)
         unsaid = {"phonemes": np.zeros_like(sample["phonemes"]), "lips": None, "speaker": None}
         parts = [
-            generated_sound(sound, sample | unsaid, config),
-            generated_sound(speech, sample, config),
+            generated_sound(model, sample | changes, config)
+            for model, changes in zip(models, (unsaid, {}), strict=True)
         ]
         return under_peak(np.sum(parts, axis=0)[None])[0]
 
+    return make
+
+
+def measure(
+    workspace: Path, name: str, arm: str, seed: int, checkpoints: Sequence[str], out: Path
+) -> None:
+    """Adds to a file a line for each held-out item that the arm is asked about, once."""
+    have = (
+        [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.exists() else []
+    )
+    if any((line["arm"], line["seed"]) == (arm, seed) for line in have):
+        return
     query = f"""
         SELECT d.shard_refs, {HELD_OUT_COLUMN} AS truths FROM datasets d
         WHERE d.name = '{name}' ORDER BY d.version DESC LIMIT 1
     """
     (found,) = talkies("catalog", "sql", query, workspace=workspace)
-    rows = [row for row in found["truths"] if row["task"] == "mixture"]
-    rows = with_mouth_refs(chosen(rows, generate), None)
-    splits = {row["split"] for row in rows}
-    samples = held_out_samples(str(workspace), found["shard_refs"], splits)
-    items = [
-        scored_item(str(workspace), row, samples[row["item_id"]], speech, config, make=make)
-        for row in rows
-    ]
-    scores, _ = score_rows(items, Draws(config.bootstraps, config.seed, config.whisper))
-    return scores
+    rows = with_mouth_refs(sorted(found["truths"], key=lambda row: row["item_id"]), None)
+    samples = held_out_samples(str(workspace), found["shard_refs"], {row["split"] for row in rows})
+    make = maker_of(workspace, *checkpoints)
+    told = {"arm": arm, "seed": seed}
+    lines = [told | line for line in item_lines(rows, samples, make, ASKED[arm])]
+    with out.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def main() -> None:
-    """Trains and measures each arm and prints its scores beside ceilings and controls."""
+    """Trains and measures each arm; prints its scores, or writes what was right in each item."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--generate", type=int, default=60)
+    parser.add_argument("--arms", nargs="+", choices=list(ASKED), default=list(ASKED))
+    parser.add_argument("--lines", type=Path, help="what tests.benchmarks.paired reads; added to")
     parser.add_argument(
-        "--summed", action="store_true", help="the outputs of sound and speech added as well"
+        "--generate", type=int, default=60, help="items of each split for `talkies evaluate`, or 0"
     )
     options = parser.parse_args()
     recipe = yaml.safe_load(options.recipe.read_text("utf-8"))
@@ -149,22 +172,20 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for arm in options.arms:
-            checkpoint = trained(options.workspace, recipe, folder, arm, seed)
+            trainings = ("sound", "speech") if arm == SUMMED else (arm,)
+            of_arm = [trained(options.workspace, recipe, folder, one, seed) for one in trainings]
+            if options.lines:
+                measure(options.workspace, recipe["name"], arm, seed, of_arm, options.lines)
+            if not options.generate or arm == SUMMED:
+                continue
             rows = talkies(
-                *("evaluate", checkpoint, "--dataset", recipe["name"]),
+                *("evaluate", of_arm[0], "--dataset", recipe["name"]),
                 *("--generate", str(options.generate)),
                 workspace=options.workspace,
             )
             for row in rows:
-                print(json.dumps({"arm": arm, "seed": seed, "checkpoint": checkpoint} | row))
+                print(json.dumps({"arm": arm, "seed": seed, "checkpoint": of_arm[0]} | row))
             sys.stdout.flush()
-        if options.summed:
-            sound, speech = (
-                trained(options.workspace, recipe, folder, arm, seed) for arm in ("sound", "speech")
-            )
-            mixtures = options.generate // 4  # as many as evaluation takes of four tasks
-            for row in summed(options.workspace, recipe["name"], sound, speech, mixtures):
-                print(json.dumps({"arm": "summed", "seed": seed} | row), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""Differences of two models on the same held-out items."""
+
+import pytest
+
+from tasks.held_out import Facts
+from tests.benchmarks.paired import QUESTIONS, differences, onset_pair
+from tests.tasks.test_onsets import struck
+
+QUESTION = "sound onset_f1"
+
+
+def lines(arm: str, seed: int, pairs: dict[str, tuple[int, int]]) -> list[dict]:
+    told = {"arm": arm, "seed": seed, "question": QUESTION}
+    return [told | {"item_id": item, "pair": list(pair)} for item, pair in pairs.items()]
+
+
+def test_a_difference_is_of_sums_over_items_and_a_mean_over_seeds() -> None:
+    told = lines("joint", 0, {"a": (8, 10), "b": (1, 2)}) + lines(
+        "sound", 0, {"a": (4, 10), "b": (2, 2)}
+    )
+    told += lines("joint", 1, {"a": (9, 10), "b": (2, 2)}) + lines(
+        "sound", 1, {"a": (9, 10), "b": (2, 2)}
+    )
+    of_0, of_1, both = differences(told)
+    assert (of_0["seeds"], of_0["joint"], of_0["sound"]) == ([0], 0.75, 0.5)
+    assert of_1["difference"] == of_1["low"] == of_1["high"] == 0.0
+    assert (both["seeds"], both["difference"], both["items"]) == ([0, 1], 0.125, 2)
+    # Of item a alone the difference is +0.4 and 0, of b alone -0.5 and 0.
+    assert both["low"] == pytest.approx(-0.25)
+    assert both["high"] == pytest.approx(0.2)
+
+
+def test_arms_that_were_measured_on_different_items_are_not_compared() -> None:
+    told = lines("joint", 0, {"a": (8, 10)}) + lines("sound", 0, {"b": (8, 10)})
+    with pytest.raises(ValueError, match="seed 0: the arms were measured on different items"):
+        list(differences(told))
+
+
+def test_an_onset_pair_counts_pairs_twice_among_all_onsets() -> None:
+    facts = Facts("a", "v2s", "test", (), (0.5, 1.0, 1.7), (), True)
+    assert QUESTIONS[QUESTION].asks(facts)
+    assert onset_pair(facts, struck([0.5, 1.0, 1.3, 1.9])[::3]) == (4, 7)
