@@ -27,7 +27,7 @@ GPU_SEGMENTS = 10
 """Segments of 16 frames that go through Synchformer at once on a GPU."""
 NONE, AV_HUBERT, MOUTH_TRACK = "none", "av_hubert", "mouth_track"
 PIXELS, FINE_PIXELS, SYNCHFORMER = "pixels", "fine_pixels", "synchformer"
-PIXEL_GRIDS = {PIXELS: GRID, FINE_PIXELS: FINE_GRID}
+PIXEL_GRIDS: dict[SyncName, int] = {PIXELS: GRID, FINE_PIXELS: FINE_GRID}
 """Cells per side of what is the coarse picture itself."""
 SYNC_ENCODERS = tuple(name for name in get_args(SyncName) if name != NONE)
 LIP_ENCODERS = tuple(name for name in get_args(LipsName) if name != NONE)

@@ -30,7 +30,8 @@ def film_sections(recipe: dict[str, Any]) -> dict[str, Any]:
             f"look.pretrained={folder!r} is a folder of this machine, by which no other can look "
             "at films; train with a network of the hub, by its name there"
         )
-    wanted = [stage.name for stage in FILMS_WITH_LIPS if stage.name != "scan"]
+    # Which films is asked elsewhere, and `watch` follows from `look`.
+    wanted = [stage.name for stage in FILMS_WITH_LIPS if stage.name not in ("scan", "watch")]
     sections = {
         stage: {
             name: value

@@ -1,9 +1,12 @@
-"""What is seen in a clip: image features at 10 fps, motion energy and sync features at 25 fps.
+"""What is seen in a clip: image features at 10 fps, and motion energy at 25 fps.
+
+What tells when things happen, the sync features, is a stage of its own (`watch`): another choice of
+it does not run the image network again.
 
 Legend: F frames, H height, W width, D channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,16 +16,7 @@ from numpy.typing import NDArray
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.clip_encoders import (
-    PIXEL_GRIDS,
-    SYNC_ENCODERS,
-    SYNCHFORMER,
-    Device,
-    SyncName,
-    load_sync_encoder,
-    require_use,
-    synchformer_file,
-)
+from tasks.clip_encoders import SYNCHFORMER, Device, SyncName, require_use
 from tasks.encoders import EFFICIENTNET, ENCODERS, EncoderName, encoder_fingerprint, load_encoder
 from tasks.media import read_frames
 
@@ -30,9 +24,10 @@ IMAGE_EXTRACTOR = EFFICIENTNET
 MOTION_EXTRACTOR = "motion"
 # Before an extractor's name: what it made of the composed picture of a mixture.
 COMPOSED = "composed_"
-LOOKS = (*ENCODERS, MOTION_EXTRACTOR, *SYNC_ENCODERS)
+LOOKS = (*ENCODERS, MOTION_EXTRACTOR)
 """Every extractor of this stage."""
-LATER = ("extractor", "pretrained", "precision", "sync", "sync_weights", "sync_device")
+IMAGE_SETTINGS = ("extractor", "pretrained", "precision")
+SYNC_SETTINGS = ("sync", "sync_weights", "sync_device")
 VERSION = 1
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -80,46 +75,16 @@ def look_shard(shard: ShardRef, out: ShardTarget, config: LookConfig) -> ShardRe
     def one_item(item: dict[str, Any]) -> Rows:
         start_s, end_s = item["start_s"], item["end_s"]
         frames10 = read_frames(out.workspace, item["frames10_ref"], start_s, end_s, VISUAL_FPS)
-        frames25 = colour25 = None
+        frames25 = None
         if item["frames25_ref"] is not None:
             frames25 = read_frames(out.workspace, item["frames25_ref"], start_s, end_s, MOTION_FPS)
-        if config.sync == SYNCHFORMER:
-            ref = item["_colour25_ref"]
-            colour25 = read_frames(out.workspace, ref, start_s, end_s, MOTION_FPS)
-        return feature_rows(item["item_id"], frames10, frames25, config, colour25=colour25)
+        return feature_rows(item["item_id"], seen(item["item_id"], frames10, frames25, config))
 
     return run_items(shard, out, one_item)
 
 
-def feature_rows(
-    item_id: str,
-    frames10: NDArray[np.uint8],
-    frames25: NDArray[np.uint8] | None,
-    config: LookConfig,
-    prefix: str = "",
-    colour25: NDArray[np.uint8] | None = None,
-) -> Rows:
-    """Rows of `features` with the arrays of `look`; `prefix` goes before the extractors' names.
-
-    `colour25` (F25, H, W, 3) is what Synchformer looks at.
-
-    Raises Rejected("too_short") where one of the grids has no frame.
-    """
-    import torch
-
-    from models.pixels import coarse_pixels
-
-    grids = {"frames10": frames10, "frames25": frames25}
-    frames = {name: len(grid) for name, grid in grids.items() if grid is not None}
-    if not all(frames.values()):
-        raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
-    dtype = getattr(torch, config.precision)
-    embed = load_encoder(config.extractor, config.pretrained, dtype=dtype)
-    arrays = look(frames10, frames25, embed, config.extractor)
-    if (grid := PIXEL_GRIDS.get(config.sync)) and frames25 is not None:
-        arrays[config.sync] = coarse_pixels(frames25, grid)
-    elif colour25 is not None:
-        arrays[config.sync] = load_sync_encoder(config.sync_weights, config.sync_device)(colour25)
+def feature_rows(item_id: str, arrays: Mapping[str, NDArray[np.float32]], prefix: str = "") -> Rows:
+    """Rows of `features` with arrays by extractor; `prefix` goes before the extractors' names."""
     return {
         "features": [
             {
@@ -131,6 +96,28 @@ def feature_rows(
             for extractor, array in arrays.items()
         ]
     }
+
+
+def require_frames(item_id: str, **grids: NDArray[np.uint8] | None) -> None:
+    """Raises Rejected("too_short") where one of the grids that are there has no frame."""
+    frames = {name: len(grid) for name, grid in grids.items() if grid is not None}
+    if not all(frames.values()):
+        raise Rejected("too_short", f"{item_id}: its picture has no frame: {frames}", frames)
+
+
+def seen(
+    item_id: str,
+    frames10: NDArray[np.uint8],
+    frames25: NDArray[np.uint8] | None,
+    config: LookConfig,
+) -> dict[str, NDArray[np.float32]]:
+    """The arrays of `look` by the configured image network; raises as `require_frames`."""
+    import torch
+
+    require_frames(item_id, frames10=frames10, frames25=frames25)
+    dtype = getattr(torch, config.precision)
+    embed = load_encoder(config.extractor, config.pretrained, dtype=dtype)
+    return look(frames10, frames25, embed, config.extractor)
 
 
 def look(
@@ -158,11 +145,8 @@ def look(
 
 
 def weights(config: LookConfig) -> dict[str, str]:
-    """What identifies the networks."""
-    used = encoder_fingerprint(config.extractor, config.pretrained)
-    if config.sync == SYNCHFORMER:
-        used[config.sync] = synchformer_file(config.sync_weights).fingerprint()
-    return used
+    """What identifies the image network."""
+    return encoder_fingerprint(config.extractor, config.pretrained)
 
 
 STAGE = Stage(
@@ -171,11 +155,9 @@ STAGE = Stage(
     config=LookConfig,
     items="""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s,
-               w.start_s, w.end_s, d.frames10_ref, d.frames25_ref,
-               d.colour25_ref AS _colour25_ref
+               w.start_s, w.end_s, d.frames10_ref, d.frames25_ref
         FROM windows w JOIN decodes d ON d.source_id = w.source_id
         WHERE w.has_picture AND d.frames10_ref IS NOT NULL
-          AND ($sync <> 'synchformer' OR d.colour25_ref IS NOT NULL)
     """,
     outputs=(
         Output(
@@ -186,6 +168,7 @@ STAGE = Stage(
     ),
     run=look_shard,
     weights=weights,
-    later=LATER,
+    selects=SYNC_SETTINGS,
+    later=IMAGE_SETTINGS,
     title="look at the picture",
 )

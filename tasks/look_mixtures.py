@@ -5,9 +5,19 @@ from typing import Any
 
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
-from tasks.clip_encoders import SYNCHFORMER
-from tasks.look import COMPOSED, LATER, LOOKS, LookConfig, feature_rows, weights
+from tasks import look, watch
+from tasks.clip_encoders import NONE, SYNC_ENCODERS, SYNCHFORMER
+from tasks.look import (
+    COMPOSED,
+    IMAGE_SETTINGS,
+    LOOKS,
+    SYNC_SETTINGS,
+    LookConfig,
+    feature_rows,
+    seen,
+)
 from tasks.mix_picture import PICTURES, composed_frames, has_motion
+from tasks.watch import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +32,15 @@ def look_mixtures_shard(
 
     def one_item(item: dict[str, Any]) -> Rows:
         frames10 = composed_frames(out.workspace, item, VISUAL_FPS)
-        frames25 = colour25 = None
+        frames25 = None
         if has_motion(item):
             frames25 = composed_frames(out.workspace, item, MOTION_FPS)
+        arrays = seen(item["item_id"], frames10, frames25, config)
         if config.sync == SYNCHFORMER:
-            colour25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
-        return feature_rows(item["item_id"], frames10, frames25, config, COMPOSED, colour25)
+            frames25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
+        if config.sync != NONE and frames25 is not None:
+            arrays |= watched(item["item_id"], frames25, config)
+        return feature_rows(item["item_id"], arrays, COMPOSED)
 
     return run_items(shard, out, one_item)
 
@@ -44,10 +57,10 @@ STAGE = Stage(
         Output(
             "features",
             key="clip_id",
-            only=(("extractor", tuple(COMPOSED + name for name in LOOKS)),),
+            only=(("extractor", tuple(COMPOSED + name for name in (*LOOKS, *SYNC_ENCODERS))),),
         ),
     ),
     run=look_mixtures_shard,
-    weights=weights,
-    later=LATER,
+    weights=lambda config: look.weights(config) | watch.weights(config),
+    later=(*IMAGE_SETTINGS, *SYNC_SETTINGS),
 )

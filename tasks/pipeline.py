@@ -29,6 +29,7 @@ from tasks import (
     transcribe,
     truth,
     voice,
+    watch,
 )
 from tasks.clip_encoders import NONE
 
@@ -46,6 +47,7 @@ LABELS: tuple[Stage, ...] = (
     transcribe.STAGE,
     phonemize.STAGE,
     look.STAGE,
+    watch.STAGE,
     faces.STAGE,
     sync.STAGE,
     fingerprint.STAGE,
@@ -67,8 +69,8 @@ BUILD: tuple[Stage, ...] = (*INGEST, *LABELS, *DATASET)
 TRAIN: tuple[Stage, ...] = (train.STAGE,)
 EVALUATE: tuple[Stage, ...] = (evaluate.STAGE,)
 SONIFY: tuple[Stage, ...] = (sonify.STAGE,)
-FILMS: tuple[Stage, ...] = (*INGEST, look.STAGE, *SONIFY)
-FILMS_WITH_LIPS: tuple[Stage, ...] = (*INGEST, look.STAGE, faces.STAGE, *SONIFY)
+FILMS: tuple[Stage, ...] = (*INGEST, look.STAGE, watch.STAGE, *SONIFY)
+FILMS_WITH_LIPS: tuple[Stage, ...] = (*INGEST, look.STAGE, watch.STAGE, faces.STAGE, *SONIFY)
 ALL: tuple[Stage, ...] = (*BUILD, *TRAIN, *EVALUATE, *SONIFY)
 STAGES: dict[str, Stage] = {stage.name: stage for stage in ALL}
 

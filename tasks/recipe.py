@@ -105,7 +105,8 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     seen = recipe.configs["look"]
     told = {"lips": recipe.configs["faces"].lips, "speaker": recipe.configs["speaker"].network}
     recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, **told)
-    recipe = recipe.with_config("look_mixtures", **dataclasses.asdict(seen))
+    for stage in ("watch", "look_mixtures"):
+        recipe = recipe.with_config(stage, **dataclasses.asdict(seen))
     if seen.sync == SYNCHFORMER:
         recipe = recipe.with_config("decode", colour25=True)
     licences = recipe.configs["snapshot"].licences

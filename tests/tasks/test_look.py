@@ -1,5 +1,6 @@
 """Features of pictures: shapes on the house's grids, and nothing of one clip in another."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,12 +13,16 @@ from models.timeline import MOTION_FPS, VISUAL_FPS, count
 from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import read_feature
-from storage.stage import ShardTarget
+from storage.rejects import Rejected
 from storage.workspace import Workspace
+from tasks import look as look_module
+from tasks import watch
 from tasks.clip_encoders import PIXEL_GRIDS, SyncName
 from tasks.encoders import load_encoder
-from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, feature_rows, look
+from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, look, seen
 from tasks.media import FrameWriter
+from tasks.watch import WatchConfig
+from tests.made_catalog import bring_up
 
 DURATION_S = 1.3
 
@@ -61,12 +66,10 @@ def test_image_features_in_bfloat16_are_nearly_those_in_float32() -> None:
     frames = pictures(3)
     frames[1:] //= 2
     plain, quick = (
-        feature_rows("clip", frames, frames[..., 0], LookConfig(precision=precision))
+        seen("clip", frames, frames[..., 0], LookConfig(precision=precision))
         for precision in ("float32", "bfloat16")
     )
-    (first, *_), (other, *_) = plain["features"], quick["features"]
-    assert first["extractor"] == other["extractor"] == IMAGE_EXTRACTOR
-    found, nearly = first["_array"], other["_array"]
+    found, nearly = plain[IMAGE_EXTRACTOR], quick[IMAGE_EXTRACTOR]
     assert nearly.dtype == np.float32 and not np.array_equal(found, nearly)
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(nearly, axis=1)
     assert ((found * nearly).sum(1) / lengths > 0.995).all()
@@ -109,38 +112,69 @@ def frames_blob(workspace: Path, folder: Path, frames: NDArray[np.uint8]) -> str
     return Blobs(workspace).put_file(path, ".parquet")
 
 
-@pytest.mark.weights
-@pytest.mark.parametrize("sync", list(PIXEL_GRIDS))
-def test_looking_writes_every_feature_of_a_clip_through_the_catalog(
-    workspace: Path, tmp_path: Path, sync: SyncName
-) -> None:
-    config = LookConfig(sync=sync)
-    with Catalog(Workspace.at(workspace).make()) as catalog:
-        run = {"source_id": "s", "run_id": "test", "duration_s": DURATION_S}
-        refs = {
-            "frames10_ref": frames_blob(workspace, tmp_path, pictures(13)),
-            "frames25_ref": frames_blob(workspace, tmp_path, pictures(33)[..., 0]),
-        }
-        catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
-        shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
-        catalog.insert("windows", [run | shown | {"start_s": 0.0, "end_s": DURATION_S}])
-        still = run | {"source_id": "t"}  # without frames at 25 fps
-        refs = {"frames10_ref": refs["frames10_ref"]}
-        catalog.insert("decodes", [still | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
-        shown |= {"clip_id": "d", "start_s": 0.0, "end_s": DURATION_S}
-        catalog.insert("windows", [still | shown])
-        (shard,) = catalog.cut(catalog.plan(STAGE, config), tmp_path, "test")
-        result = STAGE.run(shard, ShardTarget(str(workspace), str(tmp_path)), config)
-        catalog.commit(STAGE, result)
-        assert catalog.plan(STAGE, config).items == 0
-        rows = catalog.rows("SELECT * FROM features ORDER BY clip_id, extractor")
-    alone = rows.pop()
-    assert (alone["clip_id"], alone["extractor"]) == ("d", IMAGE_EXTRACTOR)
-    assert {row["extractor"]: row["shape"] for row in rows} == {
-        IMAGE_EXTRACTOR: [count(DURATION_S, VISUAL_FPS), 1280],
-        MOTION_EXTRACTOR: [count(DURATION_S, MOTION_FPS), MOTION_DIM],
-        sync: [count(DURATION_S, MOTION_FPS), 2 * PIXEL_GRIDS[sync] ** 2],
+@pytest.fixture
+def catalog(workspace: Path) -> Iterator[Catalog]:
+    with Catalog(Workspace.at(workspace).make()) as opened:
+        yield opened
+
+
+def two_sources(catalog: Catalog, folder: Path) -> None:
+    """A clip `c` with frames at both rates, and `d` without those at 25 fps."""
+    root = catalog.workspace.root
+    run = {"source_id": "s", "run_id": "test", "duration_s": DURATION_S}
+    refs = {
+        "frames10_ref": frames_blob(root, folder, pictures(13)),
+        "frames25_ref": frames_blob(root, folder, pictures(33)[..., 0]),
     }
-    for row in rows:
-        array = read_feature(workspace, row["shard_ref"], "c", row["content_hash"])
-        assert list(array.shape) == row["shape"]
+    catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
+    shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
+    catalog.insert("windows", [run | shown | {"start_s": 0.0, "end_s": DURATION_S}])
+    still = run | {"source_id": "t"}
+    refs = {"frames10_ref": refs["frames10_ref"]}
+    catalog.insert("decodes", [still | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
+    shown |= {"clip_id": "d", "start_s": 0.0, "end_s": DURATION_S}
+    catalog.insert("windows", [still | shown])
+
+
+@pytest.mark.weights
+def test_looking_and_watching_write_every_feature_of_a_clip_through_the_catalog(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    two_sources(catalog, tmp_path)
+    assert bring_up(catalog, STAGE).items == 2
+    for sync, grid in PIXEL_GRIDS.items():
+        assert bring_up(catalog, watch.STAGE, WatchConfig(sync=sync)).items == 1
+        rows = catalog.rows("SELECT * FROM features ORDER BY clip_id, extractor")
+        alone = rows.pop()
+        assert (alone["clip_id"], alone["extractor"]) == ("d", IMAGE_EXTRACTOR)
+        assert {row["extractor"]: row["shape"] for row in rows} == {
+            IMAGE_EXTRACTOR: [count(DURATION_S, VISUAL_FPS), 1280],
+            MOTION_EXTRACTOR: [count(DURATION_S, MOTION_FPS), MOTION_DIM],
+            sync: [count(DURATION_S, MOTION_FPS), 2 * grid**2],
+        }
+        for row in rows:
+            root = catalog.workspace.root
+            array = read_feature(root, row["shard_ref"], "c", row["content_hash"])
+            assert list(array.shape) == row["shape"]
+
+
+def test_another_choice_of_sync_leaves_what_the_image_network_saw_as_it_is(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_module, "load_encoder", lambda *_, **__: flat_embed)
+    two_sources(catalog, tmp_path)
+    bring_up(catalog, STAGE)
+    plain = catalog.rows("FROM features ORDER BY ALL")
+    choices: tuple[SyncName, ...] = (*PIXEL_GRIDS, "none")
+    for sync in choices:
+        assert catalog.plan(STAGE, LookConfig(sync=sync)).items == 0
+        assert bring_up(catalog, watch.STAGE, WatchConfig(sync=sync)).items == (sync != "none")
+        assert catalog.plan(watch.STAGE, WatchConfig(precision="bfloat16", sync=sync)).items == 0
+    # What no recipe asks for any more is gone.
+    assert catalog.rows("FROM features ORDER BY ALL") == plain
+
+
+def test_a_clip_without_a_frame_to_watch_is_rejected() -> None:
+    with pytest.raises(Rejected, match="its picture has no frame") as caught:
+        watch.watched("c", pictures(0)[..., 0], WatchConfig(sync="pixels"))
+    assert caught.value.reason == "too_short"

@@ -31,7 +31,7 @@ from tasks.codecs import codec_bytes, codec_fingerprint, codec_from, load_pretra
 from tasks.encode import EncodeConfig
 from tasks.encoders import encoder_fingerprint, load_encoder
 from tasks.fit_codec import FitCodecConfig
-from tasks.look import LookConfig, feature_rows
+from tasks.look import LookConfig, feature_rows, seen
 from tasks.pretrained import library_class, quiet
 from tasks.weights import MissingWeight
 from tests.made_catalog import bring_up
@@ -246,7 +246,7 @@ def test_frames_of_another_size_are_resized_and_others_refused(hub: Path) -> Non
 def test_features_carry_their_extractor(hub: Path) -> None:
     frames = pictures(2)
     config = LookConfig("clip_vit_b16", str(hub / "clip"))
-    rows = feature_rows("c", frames, frames[..., 0], config, "composed_")["features"]
+    rows = feature_rows("c", seen("c", frames, frames[..., 0], config), "composed_")["features"]
     assert [row["extractor"] for row in rows] == ["composed_clip_vit_b16", "composed_motion"]
     assert rows[0]["_array"].shape == (2, 32)
 

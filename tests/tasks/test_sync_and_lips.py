@@ -24,7 +24,7 @@ from storage.blobs import Blobs
 from storage.catalog import Catalog
 from storage.features import pack_features, read_feature
 from storage.workspace import Workspace
-from tasks import faces, look, look_mixtures, snapshot, sonify
+from tasks import faces, look, look_mixtures, snapshot, sonify, watch
 from tasks.batches import collate
 from tasks.clip_encoders import load_lip_encoder, load_sync_encoder
 from tasks.face_crops import BOX, CropWriter
@@ -37,6 +37,7 @@ from tasks.sample_store import SampleStore
 from tasks.snapshot import SnapshotConfig, read_samples
 from tasks.sonify_config import SonifyConfig, Target
 from tasks.soundtrack import _conditions
+from tasks.watch import WatchConfig
 from tests.made_catalog import bring_up
 from tests.made_commits import made_row
 from tests.made_model import tiny_sizes
@@ -178,6 +179,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         for row in pack_features(catalog.workspace.root, latents):
             insert(catalog, "features", **row)
         bring_up(catalog, look.STAGE, seen)
+        bring_up(catalog, watch.STAGE, WatchConfig(**dataclasses.asdict(seen)))
         bring_up(catalog, faces.STAGE, read)
         bring_up(catalog, look_mixtures.STAGE, LookMixturesConfig(**dataclasses.asdict(seen)))
         bring_up(catalog, snapshot.STAGE, frozen)
