@@ -10,6 +10,7 @@ with all its seeds and both arms: it tells what other items would have said of t
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,13 +63,6 @@ QUESTIONS = {
     "mixture onset_f1": Question("onset_f1", MIXTURE),
     "mixture wer": Question("wer", MIXTURE),
 }
-COMPARED = (
-    ("joint", "sound", "sound onset_f1"),
-    ("joint", "speech", "speech wer"),
-    *(("mixtures", other, name) for other in ("joint", "more") for name in QUESTIONS),
-    *(("mixtures", "summed", name) for name in QUESTIONS if name.startswith("mixture")),
-)
-"""Which arms are held against each other, and in what."""
 
 
 def item_lines(
@@ -137,11 +131,11 @@ def difference(
 
 
 def differences(lines: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Each comparison for each seed that both arms have, and for all of them together."""
+    """Every two arms in each question that both answered, by seed and for all seeds of both."""
     table = table_of(lines)
-    for one, other, name in COMPARED:
-        first, second = table.get((name, one), {}), table.get((name, other), {})
-        seeds = sorted(first.keys() & second.keys())
+    for (name, one), (question, other) in itertools.combinations(table, 2):
+        first, second = table[name, one], table[question, other]
+        seeds = sorted(first.keys() & second.keys()) if name == question else []
         for chosen in [[seed] for seed in seeds] + ([seeds] if len(seeds) > 1 else []):
             own, its, apart, items = difference(first, second, chosen)
             yield {
