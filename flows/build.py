@@ -1,5 +1,6 @@
 """The flows: build a dataset, train on it, evaluate the model, give films their sound, report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flows.stages import run_stage
 from storage.stage import Stage
 from tasks.pipeline import BUILD, CODEC, EVALUATE, SONIFY, TRAIN, film_stages
 from tasks.report import write_report
+from tasks.scan import STAGE as SCAN
 
 SNAPSHOT_EVENT = "talkies.dataset.landed"
 CHECKPOINT_EVENT = "talkies.checkpoint.landed"
@@ -22,9 +24,9 @@ CHECKPOINT_EVENT = "talkies.checkpoint.landed"
 report_task = task(name="write-report", cache_policy=NO_CACHE, persist_result=False)(write_report)
 
 
-def _run(session: Session, stages: tuple[Stage, ...]) -> None:
+def _run(session: Session, stages: tuple[Stage, ...], uris: Sequence[str] = ()) -> None:
     for stage in stages:
-        run_stage(session, stage)
+        run_stage(session, stage, uris)
 
 
 @flow(name="build", validate_parameters=False)
@@ -69,9 +71,10 @@ def sonify(job: Job) -> None:
 
 @flow(name="films", validate_parameters=False)
 def films(job: Job) -> None:
-    """Takes films in, looks at them, and generates their soundtracks."""
+    """Takes films in, looks at them and at nothing else, and generates their soundtracks."""
     with open_session(job) as session:
-        _run(session, film_stages(session.recipe.configs["faces"].lips))
+        stages = film_stages(session.recipe.configs["faces"].lips)
+        _run(session, stages, session.recipe.configs[SCAN.name].files)
 
 
 @flow(name="demo", validate_parameters=False)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -254,7 +254,7 @@ def run_sonify(
     sonify = job.load().configs["sonify"]
     if sonify.voice or sonify.voice_file:
         require_voice(read_card(workspace.fetch(f"checkpoints/{checkpoint}")), sonify)
-    _bring_up_to_date(job, film_stages(job.load().configs["faces"].lips), "films")
+    _bring_up_to_date(job, film_stages(job.load().configs["faces"].lips), "films", uris=files)
     made = _asked(workspace, queries.soundtracks, checkpoint, files, takes)
     out.mkdir(parents=True, exist_ok=True)
     for row in made:
@@ -303,9 +303,15 @@ def _has_own_models(workspace: Workspace) -> bool:
     return is_there(workspace) and _asked(workspace, queries.has_own_checkpoints)
 
 
-def _bring_up_to_date(job: Job, stages: tuple[Stage, ...], flow: str, force: bool = False) -> bool:
-    """Runs a flow where a stage has something to do; returns whether it ran."""
-    plans: list[Pending] = unfinished(Workspace.at(job.workspace), job.load(), stages)
+def _bring_up_to_date(
+    job: Job,
+    stages: tuple[Stage, ...],
+    flow: str,
+    force: bool = False,
+    uris: Sequence[str] = (),
+) -> bool:
+    """Runs a flow where a stage has something to do, with `uris` if given; returns whether."""
+    plans: list[Pending] = unfinished(Workspace.at(job.workspace), job.load(), stages, uris)
     if not plans and not force:
         if not job.quiet:
             console.say_lines(["Nothing to do: every stage is up to date."])

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,9 +42,9 @@ class Session:
         """The configuration of a stage."""
         return self.recipe.configs[stage.name]
 
-    def plan(self, stage: Stage) -> Pending:
-        """What a stage has to do."""
-        return self.catalog.plan(stage, self.config(stage))
+    def plan(self, stage: Stage, uris: Sequence[str] = ()) -> Pending:
+        """What a stage has to do; given `uris`, with these files alone."""
+        return self.catalog.plan(stage, self.config(stage), uris)
 
     def datasets(self) -> set[str]:
         """The ids of all dataset versions."""
@@ -128,15 +128,18 @@ def _sweep(workspace: Workspace, catalog: Catalog) -> None:
     end_killed_runs(catalog)
 
 
-def unfinished(workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...]) -> list[Pending]:
+def unfinished(
+    workspace: Workspace, recipe: Recipe, stages: tuple[Stage, ...], uris: Sequence[str] = ()
+) -> list[Pending]:
     """The plans of the stages that have something to do; none means that all is done.
 
-    A stage whose inputs are still to be made shows only what is known so far.
+    Given `uris`, only these files are asked about. A stage whose inputs are still to be made shows
+    only what is known so far.
     """
     if not is_there(workspace):
         Catalog(workspace.make()).close()
     with Catalog(workspace, read_only=True) as catalog:
-        plans = [catalog.plan(stage, recipe.configs[stage.name]) for stage in stages]
+        plans = [catalog.plan(stage, recipe.configs[stage.name], uris) for stage in stages]
     return [plan for plan in plans if not plan.is_idle]
 
 

@@ -1,5 +1,6 @@
 """Run one stage: plan it, map its shards over the workers, commit each shard as it is done."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -38,9 +39,12 @@ def work_shard(shard: ShardRef, out: ShardTarget, config: Any) -> ShardResult:
     return WORKERS.get().run(shard, out, config)
 
 
-def run_stage(session: Session, stage: Stage) -> None:
-    """Brings one stage up to date; does nothing where nothing is pending."""
-    plan = session.plan(stage)
+def run_stage(session: Session, stage: Stage, uris: Sequence[str] = ()) -> None:
+    """Brings one stage up to date, given `uris` for these files alone.
+
+    Does nothing where nothing is pending.
+    """
+    plan = session.plan(stage, uris)
     if plan.gone:
         session.catalog.retire(stage)
         session.progress.say(f"  {stage.title}: {plan.gone} items are gone from the source")

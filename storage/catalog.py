@@ -6,7 +6,7 @@ The catalog is the state of the pipeline. One process writes it; any number read
 import dataclasses
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,12 @@ GONE = (
     "SELECT item_id FROM lake.progress WHERE stage = ? "
     "AND item_id NOT IN (SELECT item_id FROM keyed)"
 )
+
+
+OF_FILES = """cut.item_id IN (
+    SELECT unnest($_uris) UNION ALL
+    SELECT unnest([source_id, clip_id]) FROM lake.files LEFT JOIN lake.windows USING (source_id)
+    WHERE uri IN (SELECT unnest($_uris)))"""
 
 
 class CatalogTooNew(RuntimeError):
@@ -141,12 +147,15 @@ class Catalog:
 
     # -- the state of a stage ------------------------------------------------------------------
 
-    def plan(self, stage: Stage, config: Any) -> Pending:
+    def plan(self, stage: Stage, config: Any, uris: Sequence[str] = ()) -> Pending:
         """What a stage still has to do; leaves its keyed items in the temporary table `keyed`.
 
         The cut into shards follows all items in order of their ids, so that a build that was
-        killed and started again cuts the same shards.
+        killed and started again cuts the same shards. Given `uris`, only these files, their sources
+        and their clips are pending, and nothing is gone: all else stays as another recipe has it. A
+        stage that keeps history has items of its own, which its settings choose.
         """
+        named = bool(uris) and not stage.keeps_history
         self.commits.begin()
         for name, table in stage.given(self, config).items() if stage.given else ():
             self.connection.register(name, table)
@@ -167,7 +176,7 @@ class Catalog:
                                   / $_shard_s)::BIGINT AS _shard FROM hashed)
                 SELECT cut.*, $_fingerprint AS _fingerprint,
                        $_limited_fingerprint AS _limited_fingerprint,
-                       done.item_id IS NULL AS _pending
+                       done.item_id IS NULL AND {OF_FILES if named else "true"} AS _pending
                 FROM cut LEFT JOIN lake.progress AS done
                   ON done.stage = $_stage AND done.item_id = cut.item_id
                  AND done.fingerprint IN ($_fingerprint, $_limited_fingerprint)
@@ -178,7 +187,8 @@ class Catalog:
                 "_fingerprint": stage.fingerprint(config),
                 "_limited_fingerprint": stage.fingerprint(config, limited=True),
                 "_shard_s": stage.shard_s,
-            },
+            }
+            | ({"_uris": list(uris)} if named else {}),
         )
         items, cost_s, total = self.connection.execute(
             "SELECT count(*) FILTER (_pending), coalesce(sum(cost_s) FILTER (_pending), 0), "
@@ -189,7 +199,7 @@ class Catalog:
         ).fetchall()
         gone = (
             0
-            if stage.keeps_history
+            if stage.keeps_history or named
             else int(self.value(f"SELECT count(*) FROM ({GONE})", [stage.name]))
         )
         again = self.value(

@@ -1,6 +1,6 @@
 """Stages worked on a catalog without flows: planned, cut, run in this process, committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.catalog import Catalog, Pending
@@ -15,10 +15,11 @@ def bring_up(
     config: Any = None,
     run_id: str = "r-1",
     commit: Commit | None = None,
+    uris: Sequence[str] = (),
 ) -> Pending:
     """Brings a stage up to date as a flow does; returns its plan from before."""
     config = config or stage.config()
-    plan = catalog.plan(stage, config)
+    plan = catalog.plan(stage, config, uris)
     if plan.gone:
         catalog.retire(stage)
     if plan.items:

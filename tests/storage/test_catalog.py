@@ -31,6 +31,7 @@ from storage.stage import (
 from storage.workspace import Workspace
 from tests.conftest import Place
 from tests.made_catalog import bring_up
+from tests.made_commits import made_row
 from tests.made_store import copied, stored
 
 Thing = tuple[str, str, float, str]
@@ -195,6 +196,27 @@ def test_a_changed_threshold_makes_every_item_pending(catalog: Catalog) -> None:
     show(catalog, THINGS)
     work(catalog)
     assert catalog.plan(STAGE, MadeConfig(threshold=0.6)).items == 3
+
+
+def test_of_named_files_alone_other_items_stay_as_they_are(own_catalog: Catalog) -> None:
+    files = {"s": "/one.mp4", "b": "/two.mp4", "c": "/three.mp4"}
+    for source_id, uri in files.items():
+        own_catalog.insert("files", [made_row("files", source_id=source_id, uri=uri)])
+    own_catalog.insert("windows", [made_row("windows", source_id="s", clip_id="a")])
+    show(own_catalog, THINGS)
+    work(own_catalog)
+    other = MadeConfig(threshold=0.6)
+    one, two = "/one.mp4", "/two.mp4"
+    for uris, items in (((one,), 1), ((one, two), 2), (("c",), 1), (("/none.mp4",), 0)):
+        assert own_catalog.plan(STAGE, other, uris).items == items
+    kept = dataclasses.replace(STAGE, keeps_history=True)
+    assert own_catalog.plan(kept, other, (one,)).items == 3
+    show(own_catalog, THINGS[:2])
+    plan = work(own_catalog, config=other, uris=[one])
+    # Item c is not there any more, which is no matter of that file.
+    assert (plan.items, plan.gone) == (1, 0)
+    assert own_catalog.plan(STAGE, MadeConfig()).items == 1
+    assert own_catalog.plan(STAGE, MadeConfig()).gone == 1
 
 
 def test_the_fingerprint_follows_version_configuration_and_weights_but_not_selections() -> None:
