@@ -9,8 +9,10 @@ from tests.tasks.test_onsets import struck
 QUESTION = "sound onset_f1"
 
 
-def lines(arm: str, seed: int, pairs: dict[str, tuple[int, int]]) -> list[dict]:
-    told = {"arm": arm, "seed": seed, "question": QUESTION}
+def lines(
+    arm: str, seed: int, pairs: dict[str, tuple[int, int]], question: str = QUESTION
+) -> list[dict]:
+    told = {"arm": arm, "seed": seed, "question": question}
     return [told | {"item_id": item, "pair": list(pair)} for item, pair in pairs.items()]
 
 
@@ -28,6 +30,15 @@ def test_a_difference_is_of_sums_over_items_and_a_mean_over_seeds() -> None:
     # Of item a alone the difference is +0.4 and 0, of b alone -0.5 and 0.
     assert both["low"] == pytest.approx(-0.25)
     assert both["high"] == pytest.approx(0.2)
+
+
+def test_words_are_also_told_with_no_more_wrong_ones_than_an_item_has() -> None:
+    told = lines("joint", 0, {"a": (90, 10), "b": (2, 10)}, "speech wer")
+    told += lines("speech", 0, {"a": (5, 10), "b": (2, 10)}, "speech wer")
+    whole, capped = differences(told)
+    assert (whole["joint"], whole["speech"]) == (4.6, 0.35)
+    assert (capped["question"], capped["joint"]) == ("speech wer, at most all words", 0.6)
+    assert capped["difference"] == 0.25
 
 
 def test_arms_that_were_measured_on_different_items_are_not_compared() -> None:
