@@ -182,7 +182,7 @@ def weights(config: EvaluateConfig) -> dict[str, str]:
 STAGE = Stage(
     name="evaluate",
     title="evaluate the model",
-    version=5,
+    version=6,
     config=EvaluateConfig,
     items=f"""
         SELECT ck.checkpoint_id AS item_id, ck.ref, d.shard_refs, d.phoneme_table,

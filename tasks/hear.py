@@ -5,6 +5,7 @@ Legend: T samples at 16 kHz, P YAMNet patches, C = 521 classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,15 @@ from tasks.voice import VoiceConfig, speech_spans
 from tasks.word_errors import compared_words
 from tasks.yamnet import load_yamnet, scores_of
 
+if TYPE_CHECKING:
+    from faster_whisper.transcribe import Segment
+
 AUDIBLE_LUFS = -50.0
 """What is louder is a sound: the staged world's recordings of nothing have -66 dBFS of noise."""
 BEAMS = 5
 """Of Whisper's search."""
+REPEATS = 2.4
+"""A text that gzip makes so many times shorter repeats itself: the limit of Whisper's authors."""
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7000.0
 WINDOW = np.hanning(2 * index(STRIKE_S, AUDIO_HZ))[index(STRIKE_S, AUDIO_HZ) :]
 """Through which a strike's spectrum is seen: a strike is loudest where it begins."""
@@ -97,15 +103,24 @@ def words_in(audio16: NDArray[np.float32], whisper: str) -> tuple[str, ...]:
     """What a Whisper model hears in a sound (T,), without a prompt, as it is compared.
 
     It is asked by faster-whisper's own call, with the whole sound: `recognise` is four times as
-    fast, but repeats what a codec has blurred until its tokens run out.
+    fast, but repeats what a codec has blurred until its tokens run out. Where that call repeats
+    itself, too, it is asked again without timestamp tokens. Whisper's own mend, to draw words at a
+    higher temperature, gives other words each time.
     """
-    segments, _ = load_whisper(whisper, "cpu", "int8").model.transcribe(
-        audio16,
-        language="en",
-        beam_size=BEAMS,
-        temperature=0.0,
-        condition_on_previous_text=False,
-    )
+    model = load_whisper(whisper, "cpu", "int8").model
+    segments: list[Segment] = []
+    for is_untimed in (False, True):
+        found, _ = model.transcribe(
+            audio16,
+            language="en",
+            beam_size=BEAMS,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            without_timestamps=is_untimed,
+        )
+        segments = list(found)
+        if all(segment.compression_ratio <= REPEATS for segment in segments):
+            break
     return tuple(compared_words("".join(segment.text for segment in segments)))
 
 

@@ -1,13 +1,15 @@
 """What is heard in sounds that were made to be heard so."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from models.timeline import AUDIO_HZ
-from tasks.hear import hear, noise_as_loud, strike_pitch_hz
+from tasks.hear import hear, noise_as_loud, strike_pitch_hz, words_in
 from tasks.held_out import Strike
 
 
@@ -38,6 +40,21 @@ def test_noise_as_loud_has_the_power_of_the_sound_and_is_the_same_each_time() ->
     assert np.mean(noise**2) == pytest.approx(np.mean(sound**2), rel=0.03)
     assert np.array_equal(noise, noise_as_loud(sound, 7))
     assert not np.array_equal(noise, noise_as_loud(sound, 8))
+
+
+@pytest.mark.parametrize(("ratios", "words"), [((0.9, 2.4), "the dog"), ((0.9, 11.8), "a dog sat")])
+def test_words_that_repeat_themselves_are_asked_for_again_without_timestamps(
+    monkeypatch: pytest.MonkeyPatch, ratios: tuple[float, float], words: str
+) -> None:
+    said = {False: ("The", " dog."), True: ("A dog", " sat.")}
+
+    def transcribe(_: NDArray[np.float32], *, without_timestamps: bool, **__: Any) -> Any:
+        pieces = zip(said[without_timestamps], ratios, strict=True)
+        return (SimpleNamespace(text=text, compression_ratio=ratio) for text, ratio in pieces), None
+
+    model = SimpleNamespace(model=SimpleNamespace(transcribe=transcribe))
+    monkeypatch.setattr("tasks.hear.load_whisper", lambda *_: model)
+    assert words_in(np.zeros(AUDIO_HZ, np.float32), "base") == tuple(words.split())
 
 
 @pytest.mark.weights
