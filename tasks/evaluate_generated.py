@@ -5,7 +5,7 @@ followed to the items that it comes from.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,6 @@ from tasks.word_onsets import true_word_starts
 if TYPE_CHECKING:
     from tasks.evaluate import EvaluateConfig
 
-Maker = Callable[[Sample], np.ndarray]
-"""What makes a sound (T,) of a sample's conditions, at the codec's rate."""
 ITEMS = "items.jsonl"
 NO_BENCHMARK = "avbench_*: evaluate.benchmark names no folder of av-benchmark"
 
@@ -108,21 +106,18 @@ def scored_item(
     is_shifted: bool = False,
     other: Sample | None = None,
     export: AvExport | None = None,
-    make: Maker | None = None,
 ) -> Scored:
     """An item with what is heard in its generation, its truth, the codec's truth, and noise.
 
-    `make` generates in place of the checkpoint, whose codec is the ceiling all the same.
     With `is_shifted` it is generated once more, from a delayed picture, and with an `other` item
     twice, from words without times with its own picture and the other's. A generation is held under
     the peak that a soundtrack is held under. The sounds are written to an `export` as well.
     """
     facts = facts_of(row)
-    make = make or (lambda one: generated_sound(checkpoint, one, config))
     true = true_sound(workspace_root, row)
     samples = count(row["duration_s"], AUDIO_HZ)
     sounds = {
-        SCORE: make(sample)[:samples],
+        SCORE: generated_sound(checkpoint, sample, config)[:samples],
         TRUTH: true[:samples],
         CEILING: codec_sound(checkpoint, sample)[:samples],
     }
@@ -133,10 +128,10 @@ def scored_item(
         export.add(workspace_root, row, sounds | {CONTROL: noise[:samples]})
     shifts = {}
     if is_shifted:
-        later = make(delayed_sample(sample))[:samples]
+        later = generated_sound(checkpoint, delayed_sample(sample), config)[:samples]
         shifts = shifts_s(sounds[SCORE], later, sounds[TRUTH])
     by_lips = {
-        role: make(one)[:samples]
+        role: generated_sound(checkpoint, one, config)[:samples]
         for role, one in (samples_by_lips(sample, other) if other else {}).items()
     }
     mouth = mouth_of(workspace_root, row)

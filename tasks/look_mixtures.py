@@ -45,6 +45,11 @@ def look_mixtures_shard(
     return run_items(shard, out, one_item)
 
 
+def weights(config: LookConfig) -> dict[str, str]:
+    """What identifies the networks, of images and of sync."""
+    return look.weights(config) | watch.weights(config)
+
+
 STAGE = Stage(
     name="look_mixtures",
     title="look at composed pictures",
@@ -61,6 +66,6 @@ STAGE = Stage(
         ),
     ),
     run=look_mixtures_shard,
-    weights=lambda config: look.weights(config) | watch.weights(config),
+    weights=weights,
     later=(*IMAGE_SETTINGS, *SYNC_SETTINGS),
 )

@@ -30,6 +30,7 @@ from tasks.scores import Score, drawn_score
 from tasks.word_errors import word_errors
 
 Maker = Callable[[Sample], NDArray[np.float32]]
+"""What makes a sound (T,) of a sample's conditions, at 16 kHz."""
 SOUND, SPEECH, MIXTURE = ("v2s",), ("visual_tts", "tts"), ("mixture",)
 
 

@@ -28,7 +28,6 @@ from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import EvaluateConfig
 from tasks.evaluate_generated import generated_sound, held_out_samples
 from tasks.held_out import HELD_OUT_COLUMN
-from tasks.lip_envelope import with_mouth_refs
 from tasks.soundtrack import under_peak
 from tests.benchmarks.paired import QUESTIONS, Maker, item_lines
 
@@ -146,7 +145,7 @@ def measure(
         WHERE d.name = '{name}' ORDER BY d.version DESC LIMIT 1
     """
     (found,) = talkies("catalog", "sql", query, workspace=workspace)
-    rows = with_mouth_refs(sorted(found["truths"], key=lambda row: row["item_id"]), None)
+    rows = sorted(found["truths"], key=lambda row: row["item_id"])
     samples = held_out_samples(str(workspace), found["shard_refs"], {row["split"] for row in rows})
     make = maker_of(workspace, *checkpoints)
     told = {"arm": arm, "seed": seed}
