@@ -197,7 +197,7 @@ def benchmark_told(tool: Path, split: str, exported: Exported) -> list[dict[str,
 
 def test_settings_of_generating_ask_nothing_anew_of_those_who_generate_nothing() -> None:
     plain = STAGE.fingerprint(EvaluateConfig())
-    assert plain == hash_of("evaluate", 5, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
+    assert plain == hash_of("evaluate", 6, {"times": 8, "bootstraps": 1000, "seed": 0}, {})
     heard = STAGE.fingerprint(EvaluateConfig(generate=8))
     assert plain != heard != STAGE.fingerprint(EvaluateConfig(generate=8, shifted=4))
 
