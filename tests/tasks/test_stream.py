@@ -48,6 +48,11 @@ def flat(batches: Iterable[list[Any]]) -> list[Any]:
     return list(chain.from_iterable(batches))
 
 
+# Spawned, as training does it: a fork inherits the threads of whatever ran before, and where it
+# ends badly for that, torch raises wherever this process happens to be.
+SPAWNED: dict[str, Any] = {"batch_size": None, "multiprocessing_context": "spawn"}
+
+
 def given_to(stream: TrainingStream, workers: int) -> list[Step]:
     """What a rank gets from a DataLoader, which takes one item of each worker in turn."""
     plans = [list(stream.plan())[worker::workers] for worker in range(workers)]
@@ -252,15 +257,9 @@ def test_two_worker_processes_give_the_batches_of_threads_and_resume_between_the
     store, config = SampleStore(*frozen, "train"), StreamConfig(7, epochs=2)
     alone = [batch["item_ids"] for batch in TrainingStream(store, config, as_tensors).batches()]
     stream, seen = TrainingStream(store, config, as_tensors), []
-    # Spawned, as training does it: a fork would inherit the threads of whatever ran before.
-    apart: dict[str, Any] = {
-        "batch_size": None,
-        "num_workers": 2,
-        "multiprocessing_context": "spawn",
-    }
     # To its end: workers that are ended while they read ahead may abort, and torch then raises
     # wherever this process happens to be.
-    for number, step in enumerate(DataLoader(stream, **apart)):
+    for number, step in enumerate(DataLoader(stream, num_workers=2, **SPAWNED)):
         if number < 5:
             seen.append(step.batch["item_ids"])
             stream.passed(step)
@@ -268,7 +267,7 @@ def test_two_worker_processes_give_the_batches_of_threads_and_resume_between_the
     assert stream.state_dict()["position"] == 35
     resumed = TrainingStream(store, config, as_tensors)
     resumed.load_state_dict(stream.state_dict())
-    for step in DataLoader(resumed, **apart):
+    for step in DataLoader(resumed, num_workers=2, **SPAWNED):
         seen.append(step.batch["item_ids"])
     assert seen == alone
     assert Counter(flat(seen)) == Counter({store[i]["item_id"]: 2 for i in range(len(store))})
@@ -323,7 +322,7 @@ def test_a_bad_sample_in_a_worker_process_is_named_in_the_training_process(
 ) -> None:
     folder, refs = damaged(workspace, flip_in(7))
     store = SampleStore(folder, refs, "train", check_hashes=True)
-    loader = DataLoader(TrainingStream(store, StreamConfig(2)), batch_size=None, num_workers=1)
+    loader = DataLoader(TrainingStream(store, StreamConfig(2)), num_workers=1, **SPAWNED)
     with pytest.raises(SampleError, match=rf"{refs[0]}, item v2s-007"):
         list(loader)
 
