@@ -16,7 +16,6 @@ from flows.stages import run_stage
 from storage.stage import Stage
 from tasks.pipeline import BUILD, CODEC, EVALUATE, SONIFY, TRAIN, film_stages
 from tasks.report import write_report
-from tasks.scan import STAGE as SCAN
 
 SNAPSHOT_EVENT = "talkies.dataset.landed"
 CHECKPOINT_EVENT = "talkies.checkpoint.landed"
@@ -74,7 +73,7 @@ def films(job: Job) -> None:
     """Takes films in, looks at them and at nothing else, and generates their soundtracks."""
     with open_session(job) as session:
         stages = film_stages(session.recipe.configs["faces"].lips)
-        _run(session, stages, session.recipe.configs[SCAN.name].files)
+        _run(session, stages, session.recipe.configs["scan"].files)
 
 
 @flow(name="demo", validate_parameters=False)
