@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.clip_encoders import NONE
 from tasks.pipeline import FILMS_WITH_LIPS
-from tasks.recipe import Recipe, parse_recipe
+from tasks.recipe import Recipe, followed, parse_recipe
 
 OF_ONE_MACHINE: dict[str, tuple[str, ...]] = {
     "decode": ("scene_detector", "scene_weights"),
@@ -70,7 +70,7 @@ def film_recipe(came: str, own: str, is_of_here: bool = False) -> str:
         if theirs.configs["faces"].lips in (NONE, ours.configs["faces"].lips):
             taken["faces"] = ours.configs["faces"]
     taken["sonify"] = dataclasses.replace(settings.configs["sonify"], dataset="")
-    return Recipe(ours.name, {**ours.configs, **taken}).as_json()
+    return followed(Recipe(ours.name, {**ours.configs, **taken})).as_json()
 
 
 def _shows(ours: Recipe, theirs: Recipe) -> bool:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from storage.ids import canonical_json
 from tasks.clip_encoders import NONE, PIXEL_GRIDS, SYNCHFORMER
 from tasks.licences import check_licences
+from tasks.look import LookConfig
 from tasks.objects import S3
 from tasks.pipeline import STAGES
 from tasks.rooms import list_rooms
@@ -74,6 +75,7 @@ def parse_recipe(fields: dict[str, Any], path: Path) -> Recipe:
         raise RecipeError(f"{where}: name={name!r} must be letters, digits, - and _")
     configs = {stage: _section(stage, fields.get(stage), where) for stage in STAGES}
     _check_motion(configs, where)
+    _check_following(fields, configs, where)
     return _bound(Recipe(name, configs), path.parent)
 
 
@@ -86,6 +88,21 @@ FILES = (
     ("sonify", "voice_file"),
 )
 """Settings that name a file or a folder; where it is relative, it counts from the recipe."""
+
+LOOKING = tuple(field.name for field in dataclasses.fields(LookConfig))
+FOLLOWING: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "watch": {name: ("look", name) for name in LOOKING},
+    "look_mixtures": {name: ("look", name) for name in LOOKING},
+    "snapshot": {
+        "extractor": ("look", "extractor"),
+        "sync": ("look", "sync"),
+        "lips": ("faces", "lips"),
+        "speaker": ("speaker", "network"),
+    },
+    "fit_codec": {"licences": ("snapshot", "licences")},
+    "mix": {"licences": ("snapshot", "licences")},
+}
+"""Settings that are those of another section, by their stage and name."""
 
 
 def _bound(recipe: Recipe, base: Path) -> Recipe:
@@ -102,19 +119,23 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
             recipe = recipe.with_config(stage, **{setting: str(path)})
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
-    seen = recipe.configs["look"]
-    told = {"lips": recipe.configs["faces"].lips, "speaker": recipe.configs["speaker"].network}
-    recipe = recipe.with_config("snapshot", extractor=seen.extractor, sync=seen.sync, **told)
-    for stage in ("watch", "look_mixtures"):
-        recipe = recipe.with_config(stage, **dataclasses.asdict(seen))
-    if seen.sync == SYNCHFORMER:
+    recipe = followed(recipe)
+    if recipe.configs["look"].sync == SYNCHFORMER:
         recipe = recipe.with_config("decode", colour25=True)
-    licences = recipe.configs["snapshot"].licences
-    for stage in ("fit_codec", "mix"):
-        recipe = recipe.with_config(stage, licences=licences)
     for stage in ("train", "evaluate", "sonify"):
         if not recipe.configs[stage].dataset:
             recipe = recipe.with_config(stage, dataset=recipe.name)
+    return recipe
+
+
+def followed(recipe: Recipe) -> Recipe:
+    """The recipe with each setting that follows from another section as that has it now."""
+    for stage, settings in FOLLOWING.items():
+        told = {
+            name: getattr(recipe.configs[section], setting)
+            for name, (section, setting) in settings.items()
+        }
+        recipe = recipe.with_config(stage, **told)
     return recipe
 
 
@@ -128,6 +149,19 @@ def _check_motion(configs: Mapping[str, Any], where: str) -> None:
                 f"{where}: {reader} reads frames at 25 fps, which "
                 "decode.motion=False leaves out; leave one of both out"
             )
+
+
+def _check_following(fields: Mapping[str, Any], configs: Mapping[str, Any], where: str) -> None:
+    """Raises RecipeError for a setting that follows from another section and is given otherwise."""
+    for stage, settings in FOLLOWING.items():
+        for name in (fields.get(stage) or {}).keys() & settings.keys():
+            section, setting = settings[name]
+            own, theirs = getattr(configs[stage], name), getattr(configs[section], setting)
+            if own != theirs:
+                raise RecipeError(
+                    f"{where}: {stage}.{name}={own!r} follows from {section}.{setting}="
+                    f"{theirs!r}; set it there alone"
+                )
 
 
 def with_folder(recipe: Recipe, folder: Path) -> Recipe:

@@ -53,6 +53,11 @@ def test_a_threshold_of_null_turns_its_gate_off() -> None:
         ("clips: 3", r"`clips:` must hold fields, not 3"),
         ("clips: [a]", r"`clips:` must hold fields, not \['a'\]"),
         (
+            "watch: {sync: pixels}",
+            r"watch.sync='pixels' follows from look.sync='none'; set it there alone",
+        ),
+        ("{faces: {lips: none}, snapshot: {lips: mouth_track}}", r"follows from faces.lips='none'"),
+        (
             "split: {test: 0.9, validation: 0.5}",
             r"split.test=0.9 \+ split.validation=0.5 leave no training split; lower them",
         ),
