@@ -8,7 +8,7 @@ from pydantic import Field
 
 Phase = Literal["joint", "mixtures", "few_steps"]
 Task = Literal["v2s", "visual_tts", "tts"]
-Preset = Literal["tiny", "small", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
+Preset = Literal["tiny", "mini", "small", "vssflow_s", "vssflow_m", "vssflow_l", "vssflow_v1"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,17 +53,20 @@ SHARED = {
 }
 ARMS: dict[str, dict[str, Any]] = {
     "joint": {"batch_size": 3 * PER_TASK},
+    "wide": {"batch_size": 3 * PER_TASK, "preset": "mini"},
     "sound": {"batch_size": PER_TASK, "tasks": ["v2s"]},
     "speech": {"batch_size": 2 * PER_TASK, "tasks": SPOKEN},
     "mixtures": {"batch_size": 3 * PER_TASK, "mixture_steps": MORE_STEPS, "mixture_share": 0.5},
     "more": {"batch_size": 3 * PER_TASK, "mixture_steps": MORE_STEPS, "mixture_share": 0.0},
 }
-"""What differs between the arms. The last two go on from `joint` of the same seed."""
+"""What differs between the arms. `wide` has as many parameters as `sound` and `speech` together.
+The last two go on from `joint` of the same seed."""
 CONTINUED = ("mixtures", "more")
 SUMMED = "summed"
 """No training: the outputs of `sound` and `speech` added, for mixtures."""
 ASKED = {
     "joint": list(QUESTIONS),
+    "wide": ["sound onset_f1", "speech wer"],
     "sound": ["sound onset_f1"],
     "speech": ["speech wer"],
     "mixtures": list(QUESTIONS),

@@ -50,7 +50,7 @@ COLUMNS = (
 )
 WHOLE = 1600
 """The first clips of the world are all taken."""
-MORE = {"onsets": 1000, "speech": 400, "both": 150}
+MORE = {"onsets": 1206, "speech": 400, "both": 150, "nothing": 150}
 """Of the later training clips, how many of each are taken, in order."""
 FREE = ("CC0-1.0", "public-domain", "CC-BY-2.0", "CC-BY-3.0")
 DEMO_HOLDS_OUT = ("cat", "frog", "pig", "sheep", "0880", "shot_change")
@@ -159,7 +159,7 @@ clips and, after those, of 4,400 on all and 700 with mixtures, with `ema: 0.998`
 
 RECIPE = {
     "name": "shipped",
-    "look": {"sync": "pixels", "precision": "bfloat16"},
+    "look": {"sync": "fine_pixels", "precision": "bfloat16"},
     "faces": {"lips": "mouth_track"},
     "speaker": {"network": "ge2e"},
     "match": {"picture_distance": 0.0, "sound_distance": 0.0},

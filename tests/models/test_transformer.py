@@ -213,6 +213,7 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
 
 SIZES = {
     "tiny": 2_959_030,
+    "mini": 6_087_734,
     "small": 24_862_902,
     "vssflow_m": 463_565_184,
     "vssflow_s": 245_215_104,
