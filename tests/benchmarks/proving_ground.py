@@ -8,7 +8,8 @@ WORKSPACE is one into which `talkies build RECIPE` has built a staged world. Eve
 `talkies train` and measured by `talkies evaluate`, as a user would, so a run that was stopped goes
 on, and one that is done does nothing. What the arms are, and which scores pass, was written down
 before the first ran: EXPERIMENTS.md, 2026-11-28, "The proving ground", with its amendments. With
-`--lines` all held-out items that can tell are generated, and nothing else is measured of them.
+`--lines` all held-out items that can tell are generated, and nothing else is measured of them. The
+arms in EXPERIMENTS.md were trained with `look.sync: pixels`, but for those that say otherwise.
 """
 
 import argparse
