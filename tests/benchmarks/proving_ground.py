@@ -1,4 +1,4 @@
-"""One joint model against two of one task each, and mixtures against as many more steps without.
+"""Joint models against two of one task each, and mixtures against as many more steps without.
 
     python -m tests.benchmarks.proving_ground WORKSPACE RECIPE --seeds 0 1 2 --arms joint sound
     python -m tests.benchmarks.proving_ground WORKSPACE RECIPE --generate 0 --lines LINES
