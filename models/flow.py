@@ -220,6 +220,7 @@ def sample(
     generator: torch.Generator,
     solver: Solver = "euler",
     tolerance: float = 1e-5,
+    temperature: float = 1.0,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """Latents (B, N, C) that fit the conditions; zero at padding.
@@ -227,13 +228,13 @@ def sample(
     One number as ``guidance`` is the scale of sound and speech alike. ``steps`` is read by Euler
     and midpoint, ``tolerance`` (absolute and relative, per step) by dopri5. ``generator`` is a CPU
     one: equal seeds give equal latents. ``precision`` is what the model computes in. Raises as
-    `dopri5` does.
+    `dopri5` does. ``temperature`` is as in `draw_noise`.
     """
     if solver not in get_args(Solver):
         raise ValueError(
             f"solver={solver!r} does not exist; choose one of {', '.join(get_args(Solver))}"
         )
-    x_0 = draw_noise(model, conditions, generator)
+    x_0 = draw_noise(model, conditions, generator, temperature)
     scales = guidance if isinstance(guidance, Guidance) else Guidance(guidance, guidance)
     valid = conditions.mask[..., None]
     with computing_in(precision, x_0.device):
@@ -247,7 +248,17 @@ def sample(
     return x_1 * valid
 
 
-def draw_noise(model: VSSFlow, conditions: Conditions, generator: torch.Generator) -> Tensor:
-    """Noise x_0 (B, N, C) where a generation begins; the draws are made on the CPU."""
+def draw_noise(
+    model: VSSFlow,
+    conditions: Conditions,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Noise x_0 (B, N, C) where a generation begins; the draws are made on the CPU.
+
+    ``temperature`` is its standard deviation. A model is trained at 1; below it a generation is
+    likelier and less varied (as in Glow-TTS, arXiv 2005.11129, and Matcha-TTS, arXiv 2309.03199).
+    """
     shape = (*conditions.mask.shape, model.config.audio_channels)
-    return torch.randn(shape, generator=generator).to(conditions.mask.device)
+    noise = torch.randn(shape, generator=generator) * temperature
+    return noise.to(conditions.mask.device)

@@ -252,12 +252,13 @@ def sample_shortcut(
     *,
     steps: int = 4,
     generator: torch.Generator,
+    temperature: float = 1.0,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """Latents (B, N, C) in ``steps`` forward passes; zero at padding.
 
-    Equal seeds give the noise that `models.flow.sample` begins with. ``precision`` is what the
-    student computes in. Raises ValueError for steps that are no power of two or finer than the
+    Equal seeds and temperatures give the noise that `models.flow.sample` begins with. ``precision``
+    is what the student computes in. Raises ValueError for steps that are no power of two or finer than the
     student learned.
     """
     if steps < 1 or steps & (steps - 1) or steps > student.finest_steps:
@@ -265,7 +266,7 @@ def sample_shortcut(
             f"steps={steps} must be a power of two from 1 to {student.finest_steps}, "
             "the step sizes that this student learned"
         )
-    x = draw_noise(student.flow, conditions, generator)
+    x = draw_noise(student.flow, conditions, generator, temperature)
     d = x.new_full((conditions.batch,), 1 / steps)
     with computing_in(precision, x.device):
         context = student.prepare(conditions)

@@ -46,6 +46,7 @@ class EvaluateConfig:
         steps: of a generation, as in `sonify.steps`.
         guidance: how strongly a generation follows its conditions; 1 is no guidance.
         speech_guidance: how strongly it follows words and voice, where that differs.
+        temperature: of the noise that it begins with, as in `sonify.temperature`.
         shifted: most items of each split that are generated once more from a delayed picture.
         by_lips: most items of each split that are generated twice more from words without times:
             with the picture of who speaks, and with that of another.
@@ -64,6 +65,7 @@ class EvaluateConfig:
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     shifted: Annotated[int, Field(ge=0)] = 0
     by_lips: Annotated[int, Field(ge=0)] = 0
     whisper: str = "base"
@@ -76,7 +78,13 @@ class EvaluateConfig:
     @property
     def sampling(self) -> Sampling:
         """How the model is sampled."""
-        return Sampling(self.solver, self.steps, self.guidance, self.speech_guidance)
+        return Sampling(
+            self.solver,
+            self.steps,
+            self.guidance,
+            self.speech_guidance,
+            temperature=self.temperature,
+        )
 
 
 def evaluate_shard(shard: ShardRef, out: ShardTarget, config: EvaluateConfig) -> ShardResult:
@@ -209,6 +217,7 @@ STAGE = Stage(
         "steps",
         "guidance",
         "speech_guidance",
+        "temperature",
         "shifted",
         "by_lips",
         "whisper",

@@ -25,6 +25,7 @@ class Sampling:
     guidance: float = 3.0
     speech_guidance: float | None = None
     tolerance: float = 1e-5
+    temperature: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -64,6 +65,7 @@ def generated_latents(
             conditions,
             steps=sampling.steps,
             generator=generator,
+            temperature=sampling.temperature,
             precision=precision,
         )
     sound, speech = sampling.guidance, sampling.speech_guidance
@@ -75,6 +77,7 @@ def generated_latents(
         generator=generator,
         solver=sampling.solver,
         tolerance=sampling.tolerance,
+        temperature=sampling.temperature,
         precision=precision,
     )
 

@@ -257,6 +257,9 @@ STAGE = Stage(
     selects=("dataset", "checkpoint", "targets", "takes", "voice_file"),
     weights=voice_weights,
     later_columns=("aligned",),
-    later=("speech_guidance", "solver", "tolerance", "precision", "durations", "voice"),
+    later=(
+        *("speech_guidance", "solver", "tolerance", "temperature", "precision"),
+        *("durations", "voice"),
+    ),
     keeps_history=True,
 )

@@ -42,6 +42,8 @@ class SonifyConfig:
         solver: of the way from noise to sound; dopri5 chooses its own steps, and few_steps is the
             model's second network (`train.few_steps`), which needs few and half the time for each.
         tolerance: the error that dopri5 allows a step, relative and absolute.
+        temperature: how strong the noise is that a generation begins with: 1 as in training; less
+            makes what is likelier, and less that is different in another take.
         seed: of the noise.
         precision: bfloat16 takes half the time where the processor has such instructions, and
             moves the latents by less than one in a hundred.
@@ -65,6 +67,7 @@ class SonifyConfig:
     speech_guidance: Annotated[float | None, Field(ge=0, le=20)] = None
     solver: SolverName = "euler"
     tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     durations: Literal["predicted", "uniform"] = "predicted"
@@ -95,5 +98,6 @@ class SonifyConfig:
             self.guidance,
             self.speech_guidance,
             self.tolerance,
+            self.temperature,
             self.precision,
         )

@@ -141,6 +141,16 @@ def test_guidance_moves_from_the_unconditional_along_the_difference(guidance: fl
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_generation_begins_with_noise_of_its_temperature() -> None:
+    net, given = model(), conditions()
+    x = torch.randn(2, 10, 6, generator=rng()) / 4
+    with torch.no_grad():
+        context = net.prepare(given)
+        expected = euler(lambda x, t: net.velocity(x, torch.full((2,), t), context), x, 4)
+    found = sample(net, given, steps=4, guidance=1.0, generator=rng(), temperature=0.25)
+    torch.testing.assert_close(found, expected)
+
+
 def test_dopri5_ends_where_many_small_steps_end() -> None:
     net, given = model(), Conditions(mask=torch.tensor([[True] * 6 + [False] * 4]))
     fine = sample(net, given, steps=50, generator=rng(), solver="midpoint")

@@ -147,13 +147,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     assert len({row["generation_id"] for row in (made, other, take)}) == 3
 
 
-def test_a_solver_or_a_speech_scale_of_its_own_makes_another_soundtrack(
+def test_a_solver_a_speech_scale_or_a_temperature_of_its_own_makes_another_soundtrack(
     root: Path, film: dict[str, Any], made: dict[str, Any]
 ) -> None:
     solver = make(root, film, dataclasses.replace(CONFIG, solver="dopri5", tolerance=1e-2))
     speech = make(root, film, dataclasses.replace(CONFIG, speech_guidance=4.0))
-    assert len({row["audio_ref"] for row in (made, solver, speech)}) == 3
-    assert len({row["generation_id"] for row in (made, solver, speech)}) == 3
+    cool = make(root, film, dataclasses.replace(CONFIG, temperature=0.5))
+    assert len({row["audio_ref"] for row in (made, solver, speech, cool)}) == 4
+    assert len({row["generation_id"] for row in (made, solver, speech, cool)}) == 4
 
 
 def test_few_steps_are_those_of_the_models_second_network(root: Path, film: dict[str, Any]) -> None:
@@ -170,6 +171,7 @@ def test_few_steps_are_those_of_the_models_second_network(root: Path, film: dict
     np.testing.assert_array_equal(found, window(Checkpoint("c", taught, tiny_codec(), {}), CONFIG))
     assert not np.array_equal(found, window(both, CONFIG))
     np.testing.assert_array_equal(found, window(both, dataclasses.replace(quick, guidance=7.0)))
+    assert not np.array_equal(found, window(both, dataclasses.replace(quick, temperature=0.5)))
     rounded = window(both, dataclasses.replace(quick, precision="bfloat16"))
     assert not np.array_equal(found, rounded) and np.isfinite(rounded).all()
 
