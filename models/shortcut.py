@@ -258,8 +258,8 @@ def sample_shortcut(
     """Latents (B, N, C) in ``steps`` forward passes; zero at padding.
 
     Equal seeds and temperatures give the noise that `models.flow.sample` begins with. ``precision``
-    is what the student computes in. Raises ValueError for steps that are no power of two or finer than the
-    student learned.
+    is what the student computes in. Raises ValueError for steps that are no power of two or finer
+    than the student learned.
     """
     if steps < 1 or steps & (steps - 1) or steps > student.finest_steps:
         raise ValueError(
