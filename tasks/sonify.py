@@ -258,8 +258,13 @@ STAGE = Stage(
     weights=voice_weights,
     later_columns=("aligned",),
     later=(
-        *("speech_guidance", "solver", "tolerance", "temperature", "precision"),
-        *("durations", "voice"),
+        "speech_guidance",
+        "solver",
+        "tolerance",
+        "temperature",
+        "precision",
+        "durations",
+        "voice",
     ),
     keeps_history=True,
 )
