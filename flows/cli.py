@@ -99,6 +99,13 @@ def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe, a YAML file.")]
 OptionalRecipe = Annotated[Path | None, typer.Argument(help="Recipe, a YAML file.")]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        help="Recipe whose section of the command's name counts, not the dataset's or the model's.",
+    ),
+]
 SourceOption = Annotated[
     Path | None, typer.Option("--source", help="Source folder or tar in place of a recipe.")
 ]
@@ -197,6 +204,7 @@ def evaluate(
             min=0,
         ),
     ] = None,
+    recipe: SettingsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -204,7 +212,7 @@ def evaluate(
     from flows.commands import run_evaluate
 
     changes = () if generate is None else (("evaluate", "generate", generate),)
-    run_evaluate(checkpoint, dataset, changes, workspace, as_json)
+    run_evaluate(checkpoint, dataset, recipe, changes, workspace, as_json)
 
 
 @app.command(epilog="Example: talkies sonify reel.mp4 --script reel.srt --out sounded")
@@ -223,6 +231,7 @@ def sonify(
         typer.Option(help="Who speaks: a name that the model's card lists, or a recording."),
     ] = None,
     takes: Annotated[int, typer.Option(help="Soundtracks for each film.", min=1, max=16)] = 1,
+    recipe: SettingsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
     workers: WorkersOption = None,
@@ -230,7 +239,7 @@ def sonify(
     """Give silent films their sound; the picture is copied untouched."""
     from flows.commands import run_sonify
 
-    run_sonify(sources, out, model, script, voice, takes, workspace, as_json, workers)
+    run_sonify(sources, out, model, script, voice, takes, recipe, workspace, as_json, workers)
 
 
 @app.command(epilog="Example: talkies report demo")

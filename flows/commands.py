@@ -22,7 +22,7 @@ from tasks.codecs import LEARNED
 from tasks.film_recipe import film_recipe
 from tasks.listing import holds_sources
 from tasks.pipeline import ALL, BUILD, CODEC, EVALUATE, TRAIN, film_stages
-from tasks.recipe import Recipe, RecipeError, check_source
+from tasks.recipe import Recipe, RecipeError, check_source, with_section
 from tasks.shipped_model import SHIPPED, shipped_model
 
 DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
@@ -191,13 +191,14 @@ def how_to_keep(recipe: Recipe, asked: dict[str, Any]) -> list[str]:
 def run_evaluate(
     checkpoint: str,
     dataset: str,
+    recipe: Path | None,
     changes: tuple[tuple[str, str, Any], ...],
     option: str | None,
     as_json: bool,
 ) -> None:
-    """`talkies evaluate`; `changes` are set over the recipe's own."""
+    """`talkies evaluate`; `changes` are set over the settings of `recipe`, or the dataset's."""
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
-    stored = _asked(workspace, queries.stored_recipe, dataset)
+    stored = with_section(_asked(workspace, queries.stored_recipe, dataset), "evaluate", recipe)
     full_id = _asked(workspace, queries.checkpoint_id, checkpoint)
     if (own := _asked(workspace, queries.dataset_of, full_id)) != dataset:
         raise RecipeError(
@@ -221,6 +222,7 @@ def run_sonify(
     script: Path | None,
     voice: str | None,
     takes: int,
+    recipe: Path | None,
     option: str | None,
     as_json: bool,
     workers: int | None,
@@ -238,9 +240,10 @@ def run_sonify(
     checkpoint = _model_for(workspace, model or "", as_json)
     files = [uri_of(path.resolve()) for path in sources]
     targets = tuple({"file": file, "script": text} for file in files)
+    looked = film_recipe(*_asked(workspace, queries.film_recipes, checkpoint))
     job = Job(
         str(workspace.root),
-        stored=film_recipe(*_asked(workspace, queries.film_recipes, checkpoint)),
+        stored=with_section(looked, "sonify", recipe),
         workers=console.workers_of(workers),
         quiet=as_json,
         changes=(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,20 @@ def followed(recipe: Recipe) -> Recipe:
         }
         recipe = recipe.with_config(stage, **told)
     return recipe
+
+
+def with_section(stored: str, stage: str, path: Path | None) -> str:
+    """A stored recipe, as JSON, with the section of one stage as a recipe's file has it, if given.
+
+    What the section is about stays that of the stored recipe: its dataset. Raises RecipeError.
+    """
+    if path is None:
+        return stored
+    recipe = parse_recipe(json.loads(stored), Path("stored recipe"))
+    section = dataclasses.asdict(load_recipe(path).configs[stage])
+    return recipe.with_config(
+        stage, **section | {"dataset": recipe.configs[stage].dataset}
+    ).as_json()
 
 
 def _check_motion(configs: Mapping[str, Any], where: str) -> None:

@@ -137,6 +137,35 @@ def test_a_newer_shipped_model_replaces_the_one_before_but_none_that_a_person_br
     assert taken == [*expected, package[1], expected[0], package[1]]
 
 
+def test_a_recipe_that_is_given_says_how_films_get_sound_and_models_are_measured(
+    origin: tuple[Path, str],
+    package: tuple[Path, str],
+    jobs: list[Job],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shipped_model, "FOLDER", package[0].parent)
+    recipe = tmp_path / "cool.yaml"
+    recipe.write_text(
+        "{sonify: {temperature: 0.7, takes: 2}, evaluate: {temperature: 0.5, generate: 3}}"
+    )
+    for workspace in (tmp_path / "fresh", origin[0]):  # with a recipe that came, and one of its own
+        sonify(workspace, tmp_path, "--takes", "3", "--recipe", str(recipe))
+    for taken in (job.load().configs["sonify"] for job in jobs):
+        assert (taken.temperature, taken.takes, len(taken.targets)) == (0.7, 3, 1)
+        assert taken.checkpoint
+    words = ("evaluate", origin[1][:8], "--dataset", "made", "--workspace", origin[0])
+    assert talkies(*words, "--recipe", recipe) == console.DONE
+    assert talkies(*words, "--recipe", recipe, "--generate", 4) == console.DONE
+    given, asked = (job.load().configs["evaluate"] for job in jobs[2:])
+    assert (given.temperature, given.generate, asked.generate) == (0.5, 3, 4)
+    assert (given.dataset, given.checkpoint) == ("made", origin[1])
+    capsys.readouterr()
+    assert talkies(*words, "--recipe", tmp_path / "no.yaml") == console.USAGE
+    assert "no.yaml: No such file" in capsys.readouterr().err
+
+
 def test_a_voice_is_a_file_where_there_is_one_else_a_name_that_the_model_must_know(
     origin: tuple[Path, str],
     jobs: list[Job],

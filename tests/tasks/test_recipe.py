@@ -1,6 +1,7 @@
 """Recipes: what is wrong is named with its field, its value and the nearest valid name."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from tasks.recipe import (
     load_recipe,
     parse_recipe,
     with_folder,
+    with_section,
 )
-from tasks.sonify_config import Target
+from tasks.sonify_config import SonifyConfig, Target
 
 WHERE = Path("/archive/films.yaml")
 
@@ -158,6 +160,24 @@ def test_a_recipe_that_was_stored_as_json_is_the_same_recipe() -> None:
     again = parse_recipe(json.loads(recipe.as_json()), Path("stored recipe"))
     assert again == recipe
     assert again.configs["sonify"].targets == (Target("x", "transcript"),)
+
+
+def test_a_files_section_counts_in_a_stored_recipe_and_nothing_else_of_the_file(
+    tmp_path: Path,
+) -> None:
+    stored = parse("{name: a, look: {sync: pixels}, sonify: {steps: 3}, evaluate: {steps: 3}}")
+    path = tmp_path / "b.yaml"
+    path.write_text("{look: {sync: none}, sonify: {temperature: 0.7, voice_file: anna.wav}}")
+    text = with_section(stored.as_json(), "sonify", path)
+    made = parse_recipe(json.loads(text), Path("stored recipe"))
+    taken = made.configs["sonify"]
+    assert (taken.temperature, taken.steps, taken.dataset) == (0.7, SonifyConfig().steps, "a")
+    assert taken.voice_file == str(tmp_path / "anna.wav")
+    assert made.with_config("sonify", **asdict(stored.configs["sonify"])) == stored
+    assert with_section(stored.as_json(), "sonify", None) == stored.as_json()
+    path.write_text("{sonify: {temprature: 1}}")
+    with pytest.raises(RecipeError, match=r"b\.yaml: .* `sonify\.temprature`; did you mean"):
+        with_section(stored.as_json(), "sonify", path)
 
 
 def test_mixtures_and_the_dataset_are_seen_by_the_network_that_looks_at_clips() -> None:
