@@ -12,21 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.pixels import GREY_KINDS
+
 WIDTHS = (24, 48)
 """Channels of the two layers, each of which halves the grid."""
 
 
 class CellNetwork(nn.Module):
-    """Two grids of cells per latent (`models.pixels`), those around it too, to its channels."""
+    """The grids of cells of a latent (`models.pixels`), those around it too, to its channels."""
 
-    def __init__(self, cells: int, width: int) -> None:
-        """Layers for grids of ``cells`` per side that give ``width`` channels, random weights."""
+    def __init__(self, cells: int, width: int, kinds: int = GREY_KINDS) -> None:
+        """Layers for ``kinds`` of grids of ``cells`` per side that give ``width`` channels."""
         super().__init__()
-        self.cells = cells
+        self.cells, self.kinds = cells, kinds
         first, second = WIDTHS
         left = math.ceil(math.ceil(cells / 2) / 2)
         self.layers = nn.Sequential(
-            nn.Conv2d(3 * 2, first, 5, stride=2, padding=2),
+            nn.Conv2d(3 * kinds, first, 5, stride=2, padding=2),
             nn.GELU(),
             nn.Conv2d(first, second, 3, stride=2, padding=1),
             nn.GELU(),
@@ -35,9 +37,9 @@ class CellNetwork(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, N, 2 G G) to channels (B, N, width); beside the ends lie zeros."""
+        """Pixels (B, N, kinds · G · G) to channels (B, N, width); beside the ends lie zeros."""
         batch, latents, _ = pixels.shape
-        grids = F.pad(pixels, (0, 0, 1, 1)).unflatten(-1, (2, self.cells, self.cells))
+        grids = F.pad(pixels, (0, 0, 1, 1)).unflatten(-1, (self.kinds, self.cells, self.cells))
         around = torch.cat([grids[:, at : at + latents] for at in range(3)], 2)
         images = around.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return self.layers(images).unflatten(0, (batch, latents))

@@ -36,7 +36,7 @@ class ConditionEmbedding(nn.Module):
         )
         if config.sync_dim:
             self.sync = (
-                CellNetwork(config.sync_cells, config.cells_width)
+                CellNetwork(config.sync_cells, config.cells_width, config.sync_kinds)
                 if config.sync_cells
                 else _aligned_network(config.sync_dim, config.aligned_hidden)
             )

@@ -61,11 +61,16 @@ class VSSFlowConfig:
                 "must be an even number of dimensions"
             )
 
-        if self.sync_cells and self.sync_dim != 2 * self.sync_cells**2:
+        if self.sync_cells and (self.sync_dim < 1 or self.sync_dim % self.sync_cells**2):
             raise ValueError(
-                f"sync_dim={self.sync_dim} is not that of two grids of sync_cells="
-                f"{self.sync_cells} cells per side ({2 * self.sync_cells**2})"
+                f"sync_dim={self.sync_dim} is not that of whole grids of sync_cells="
+                f"{self.sync_cells} cells per side (a multiple of {self.sync_cells**2})"
             )
+
+    @property
+    def sync_kinds(self) -> int:
+        """Grids of cells that each latent has; `sync_cells` must not be 0."""
+        return self.sync_dim // self.sync_cells**2
 
     @property
     def sync_channels(self) -> int:

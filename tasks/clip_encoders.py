@@ -20,15 +20,22 @@ from tasks.state_dicts import StateFile
 if TYPE_CHECKING:
     import torch
 
-SyncName = Literal["none", "pixels", "fine_pixels", "synchformer"]
+SyncName = Literal["none", "pixels", "fine_pixels", "colour_pixels", "synchformer"]
 LipsName = Literal["none", "av_hubert", "mouth_track"]
 Device = Literal["cpu", "cuda"]
 GPU_SEGMENTS = 10
 """Segments of 16 frames that go through Synchformer at once on a GPU."""
 NONE, AV_HUBERT, MOUTH_TRACK = "none", "av_hubert", "mouth_track"
-PIXELS, FINE_PIXELS, SYNCHFORMER = "pixels", "fine_pixels", "synchformer"
-PIXEL_GRIDS: dict[SyncName, int] = {PIXELS: GRID, FINE_PIXELS: FINE_GRID}
+PIXELS, FINE_PIXELS, COLOUR_PIXELS = "pixels", "fine_pixels", "colour_pixels"
+SYNCHFORMER = "synchformer"
+PIXEL_GRIDS: dict[SyncName, int] = {
+    PIXELS: GRID,
+    FINE_PIXELS: FINE_GRID,
+    COLOUR_PIXELS: FINE_GRID,
+}
 """Cells per side of what is the coarse picture itself."""
+OF_COLOUR: tuple[SyncName, ...] = (COLOUR_PIXELS, SYNCHFORMER)
+"""What reads colour frames at 25 fps, which the decode pass then keeps."""
 SYNC_ENCODERS = tuple(name for name in get_args(SyncName) if name != NONE)
 LIP_ENCODERS = tuple(name for name in get_args(LipsName) if name != NONE)
 

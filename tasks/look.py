@@ -47,7 +47,8 @@ class LookConfig:
             with instructions for it, and moves features by a few in a hundred.
         sync: what tells when things happen, at 25 fps: synchformer from colour frames, which the
             decode pass then keeps; pixels are the coarse picture itself in 16 x 16 cells, without
-            any weights, and fine_pixels in 28 x 28; none leaves that to motion energy.
+            any weights, and fine_pixels in 28 x 28; colour_pixels adds to these the
+            colour of each cell, from colour frames too; none leaves that to motion energy.
         sync_weights: the file of Synchformer's weights.
         sync_device: where Synchformer runs; a core takes 100 s for a clip of 10 s.
     """

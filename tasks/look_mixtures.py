@@ -6,7 +6,7 @@ from typing import Any
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks import look, watch
-from tasks.clip_encoders import NONE, SYNC_ENCODERS, SYNCHFORMER
+from tasks.clip_encoders import NONE, OF_COLOUR, SYNC_ENCODERS
 from tasks.look import (
     COMPOSED,
     IMAGE_SETTINGS,
@@ -36,7 +36,7 @@ def look_mixtures_shard(
         if has_motion(item):
             frames25 = composed_frames(out.workspace, item, MOTION_FPS)
         arrays = seen(item["item_id"], frames10, frames25, config)
-        if config.sync == SYNCHFORMER:
+        if config.sync in OF_COLOUR:
             frames25 = composed_frames(out.workspace, item, MOTION_FPS, colour=True)
         if config.sync != NONE and frames25 is not None:
             arrays |= watched(item["item_id"], frames25, config)
@@ -56,7 +56,7 @@ STAGE = Stage(
     version=1,
     config=LookMixturesConfig,
     items=f"""
-        SELECT * FROM ({PICTURES}) WHERE $sync <> 'synchformer' OR len(_colour25_refs) = 2
+        SELECT * FROM ({PICTURES}) WHERE $sync NOT IN {OF_COLOUR} OR len(_colour25_refs) = 2
     """,
     outputs=(
         Output(

@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
-from tasks.clip_encoders import NONE, PIXEL_GRIDS, SYNCHFORMER
+from tasks.clip_encoders import NONE, OF_COLOUR, PIXEL_GRIDS
 from tasks.licences import check_licences
 from tasks.look import LookConfig
 from tasks.objects import S3
@@ -121,7 +121,7 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     recipe = followed(recipe)
-    if recipe.configs["look"].sync == SYNCHFORMER:
+    if recipe.configs["look"].sync in OF_COLOUR:
         recipe = recipe.with_config("decode", colour25=True)
     for stage in ("train", "evaluate", "sonify"):
         if not recipe.configs[stage].dataset:
@@ -157,7 +157,8 @@ def with_section(stored: str, stage: str, path: Path | None) -> str:
 def _check_motion(configs: Mapping[str, Any], where: str) -> None:
     """Raises RecipeError where a stage is to read what `decode.motion` leaves out."""
     sync, lips = configs["look"].sync, configs["faces"].lips
-    readers = {f"look.sync={sync!r}": sync in PIXEL_GRIDS, f"faces.lips={lips!r}": lips != NONE}
+    reads_grey = sync in PIXEL_GRIDS and sync not in OF_COLOUR
+    readers = {f"look.sync={sync!r}": reads_grey, f"faces.lips={lips!r}": lips != NONE}
     for reader, reads in readers.items():
         if reads and not configs["decode"].motion:
             raise RecipeError(

@@ -6,13 +6,13 @@ anew each time that they are read cannot learn their places by heart.
 Legend: N latents (25 Hz), G grid cells per side.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.motion import GRID as MOTION_GRID
 from models.motion import WHOLE_DIM
+from models.pixels import GREY_KINDS
 from tasks.batches import Sample
 
 FARTHEST = 0.125
@@ -51,8 +51,24 @@ def drawn_reframings(
     )
 
 
-def reframed(sample: Sample, how: Reframing) -> Sample:
-    """A sample with its coarse pixels and its motion framed anew, all else as it is.
+def drawn_greys(samples: int, share: float, generator: np.random.Generator) -> tuple[bool, ...]:
+    """Which samples lose their colour: a share of them. A share of 0 draws nothing."""
+    if not share:
+        return (False,) * samples
+    return tuple((generator.random(samples) < share).tolist())
+
+
+def without_colour(sample: Sample, cells: int) -> Sample:
+    """A sample whose coarse pixels, of `cells` per side, are those of the same film in grey."""
+    if (sync := sample.get("sync")) is None:
+        return sample
+    grey = sync.copy()
+    grey[:, GREY_KINDS * cells**2 :] = 0
+    return {**sample, "sync": grey}
+
+
+def reframed(sample: Sample, how: Reframing, cells: int) -> Sample:
+    """A sample with its coarse pixels, of `cells` per side, and its motion framed anew.
 
     Pixels move by whole cells, and those that nothing has moved to are as the nearest. Motion,
     whose cells are larger than any move, is mirrored only; features of whole pictures stay.
@@ -60,21 +76,14 @@ def reframed(sample: Sample, how: Reframing) -> Sample:
     sync, motion = sample.get("sync"), sample.get("motion")
     new = dict(sample)
     if sync is not None:
-        grids = _grids(sync, 2)
+        grids = sync.reshape(len(sync), -1, cells, cells)
         grids = grids[..., ::-1] if how.mirrored else grids
-        cells = grids.shape[-1]
         rows = np.clip(np.arange(cells) - round(how.down * cells), 0, cells - 1)
         columns = np.clip(np.arange(cells) - round(how.right * cells), 0, cells - 1)
         new["sync"] = grids[:, :, rows[:, None], columns].reshape(sync.shape)
     if motion is not None and how.mirrored:
         mirrored = motion.copy()
-        cells = _grids(motion[:, WHOLE_DIM:], 1)
-        mirrored[:, WHOLE_DIM:] = cells[..., ::-1].reshape(len(motion), -1)
+        grid = motion[:, WHOLE_DIM:].reshape(len(motion), MOTION_GRID, MOTION_GRID)
+        mirrored[:, WHOLE_DIM:] = grid[..., ::-1].reshape(len(motion), -1)
         new["motion"] = mirrored
     return new
-
-
-def _grids(values: NDArray[np.floating], grids: int) -> NDArray[np.floating]:
-    """Features (N, grids · G · G) as grids (N, grids, G, G)."""
-    side = math.isqrt(values.shape[1] // grids)
-    return values.reshape(len(values), grids, side, side)

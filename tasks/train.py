@@ -229,6 +229,7 @@ STAGE = Stage(
         "sample_every",
         "uniform_phonemes",
         "reframe",
+        "grey",
         "few_steps",
         "few_steps_guidance",
     ),

@@ -76,7 +76,9 @@ class TrainConfig:
             paper's first versions; 1 gives none its time, as the published code stretches all.
         reframe: share of samples whose picture is framed anew whenever they are drawn: mirrored in
             half of the cases and moved by up to an eighth of its side (`tasks.reframe`). It needs
-            `look.sync: pixels` or `fine_pixels`. 0 shows every clip as it is.
+            `look.sync: pixels`, `fine_pixels` or `colour_pixels`. 0 shows every clip as it is.
+        grey: share of samples that are seen without their colour whenever they are drawn, so that
+            the model knows films that have none too. It needs `look.sync: colour_pixels`.
         few_steps: optimiser steps after the others that train a second network, for generation in
             1 to 16 steps (`sonify.solver: few_steps`), by the trained model as its teacher; 0
             trains none. It is trained by one process, in the parts that the batch has, uncompiled,
@@ -118,6 +120,7 @@ class TrainConfig:
     sample_every: Annotated[int, Field(ge=0)] = 0
     uniform_phonemes: Annotated[float, Field(ge=0, le=1)] = 0.0
     reframe: Annotated[float, Field(ge=0, le=1)] = 0.0
+    grey: Annotated[float, Field(ge=0, le=1)] = 0.0
     few_steps: Annotated[int, Field(ge=0)] = 0
     few_steps_guidance: Annotated[float, Field(ge=0, le=20)] = 3.0
 

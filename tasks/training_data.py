@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 import numpy as np
 
+from models.pixels import GREY_KINDS
 from models.timeline import LATENT_HZ, count
 from storage.features import DTYPE
 from tasks.batches import (
@@ -25,7 +26,13 @@ from tasks.batches import (
     crop,
     crop_start,
 )
-from tasks.reframe import Reframing, drawn_reframings, reframed
+from tasks.reframe import (
+    Reframing,
+    drawn_greys,
+    drawn_reframings,
+    reframed,
+    without_colour,
+)
 from tasks.sample_store import SampleError, SampleStore
 from tasks.train_config import Task, TrainConfig
 from tasks.uniform_phonemes import Stretch, drawn_stretches, stretched
@@ -55,6 +62,7 @@ class Plan:
         given: conditions that any of the samples can have.
         stretches: how its phonemes are stretched; None where they have their times.
         reframings: how its picture is framed anew; None where it stays as it is.
+        greys: whether its picture loses its colour.
     """
 
     picks: list[int]
@@ -65,6 +73,7 @@ class Plan:
     given: tuple[str, ...]
     stretches: tuple[Stretch | None, ...]
     reframings: tuple[Reframing | None, ...]
+    greys: tuple[bool, ...]
 
     def valid(self, padding: str) -> int:
         """Latents of the batch that its loss is a mean of, by `train.padding`."""
@@ -90,7 +99,7 @@ class TrainingData:
         """Builds the index; raises NoTrainingClip where the split holds none, and as `SampleStore`.
 
         Mixtures alone do not count: training begins with single clips. Raises ValueError where
-        pictures shall be framed anew that are not of cells.
+        pictures shall be framed anew that are not of cells, or lose a colour that they have not.
 
         Args:
             workspace_root: where the shards lie.
@@ -129,6 +138,12 @@ class TrainingData:
                 f"train.reframe={config.reframe} frames coarse pixels anew, and this dataset has "
                 "none; set look.sync: pixels or fine_pixels and build it again, or train.reframe: 0"
             )
+        if config.grey and (not cells or self.widths["sync"] <= GREY_KINDS * cells**2):
+            raise ValueError(
+                f"train.grey={config.grey} takes away the colour of coarse pixels, and this "
+                "dataset's have none; set look.sync: colour_pixels and build it again, or "
+                "train.grey: 0"
+            )
         # Whether any sample has them decides what is drawn, so it is known before one is read.
         self._features = {name: store.has(name) for name in (*FEATURES, SPEAKER)}
 
@@ -164,6 +179,7 @@ class TrainingData:
             # Drawn last: a share of 0 leaves every other draw as it is.
             stretches=drawn_stretches(len(picks), config.uniform_phonemes, generator),
             reframings=drawn_reframings(len(picks), config.reframe, generator),
+            greys=drawn_greys(len(picks), config.grey, generator),
         )
 
     def read(self, plan: Plan, sizes: "VSSFlowConfig", rows: slice = slice(None)) -> Batch:
@@ -182,8 +198,12 @@ class TrainingData:
             )
         ]
         cut = [
-            sample if how is None else reframed(sample, how)
+            sample if how is None else reframed(sample, how, self.cells)
             for sample, how in zip(cut, plan.reframings[rows], strict=True)
+        ]
+        cut = [
+            without_colour(sample, self.cells) if is_grey else sample
+            for sample, is_grey in zip(cut, plan.greys[rows], strict=True)
         ]
         # After the cut: what is said in it must be among its words.
         for sample, stretch in zip(cut, plan.stretches[rows], strict=True):

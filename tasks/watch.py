@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from models.timeline import MOTION_FPS
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
 from tasks.clip_encoders import (
+    COLOUR_PIXELS,
+    OF_COLOUR,
     PIXEL_GRIDS,
     SYNC_ENCODERS,
     SYNCHFORMER,
@@ -43,16 +45,17 @@ def watched(
 ) -> dict[str, NDArray[np.float32]]:
     """Sync features (F, D) by their extractor.
 
-    `frames` are RGB (F, H, W, 3) for Synchformer, gray (F, H, W) for coarse pixels.
+    `frames` are RGB (F, H, W, 3) for what is `OF_COLOUR`, gray (F, H, W) for other pixels.
 
     Raises Rejected("too_short") without frames.
     """
-    from models.pixels import coarse_pixels
+    from models.pixels import coarse_pixels, colour_pixels
 
     require_frames(item_id, frames25=frames)
     if config.sync == SYNCHFORMER:
         return {config.sync: load_sync_encoder(config.sync_weights, config.sync_device)(frames)}
-    return {config.sync: coarse_pixels(frames, PIXEL_GRIDS[config.sync])}
+    pixels = colour_pixels if config.sync == COLOUR_PIXELS else coarse_pixels
+    return {config.sync: pixels(frames, PIXEL_GRIDS[config.sync])}
 
 
 def weights(config: LookConfig) -> dict[str, str]:
@@ -67,9 +70,9 @@ STAGE = Stage(
     title="watch when things happen",
     version=1,
     config=WatchConfig,
-    items="""
+    items=f"""
         SELECT w.clip_id AS item_id, w.duration_s AS cost_s, w.start_s, w.end_s,
-               CASE $sync WHEN 'synchformer' THEN d.colour25_ref ELSE d.frames25_ref END
+               CASE WHEN $sync IN {OF_COLOUR} THEN d.colour25_ref ELSE d.frames25_ref END
                    AS frames_ref
         FROM windows w JOIN decodes d ON d.source_id = w.source_id
         WHERE $sync <> 'none' AND w.has_picture AND frames_ref IS NOT NULL

@@ -54,5 +54,7 @@ def test_a_model_of_pixels_hears_of_them_and_has_a_null_for_them() -> None:
 
 
 def test_grids_that_a_feature_cannot_hold_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sync_dim=512 .*sync_cells=12 cells per side \(288\)"):
+    with pytest.raises(
+        ValueError, match=r"sync_dim=512 .*sync_cells=12 cells per side \(a multiple of 144\)"
+    ):
         replace(PRESETS["tiny"](), sync_dim=512, sync_cells=12)

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.motion import MOTION_DIM
+from models.pixels import COLOUR_KINDS, GREY_KINDS
 from models.timeline import MOTION_FPS, VISUAL_FPS, count
 from storage.blobs import Blobs
 from storage.catalog import Catalog
@@ -17,7 +18,7 @@ from storage.rejects import Rejected
 from storage.workspace import Workspace
 from tasks import look as look_module
 from tasks import watch
-from tasks.clip_encoders import PIXEL_GRIDS, SyncName
+from tasks.clip_encoders import OF_COLOUR, PIXEL_GRIDS, SyncName
 from tasks.encoders import load_encoder
 from tasks.look import IMAGE_EXTRACTOR, MOTION_EXTRACTOR, STAGE, LookConfig, look, seen
 from tasks.media import FrameWriter
@@ -125,6 +126,7 @@ def two_sources(catalog: Catalog, folder: Path) -> None:
     refs = {
         "frames10_ref": frames_blob(root, folder, pictures(13)),
         "frames25_ref": frames_blob(root, folder, pictures(33)[..., 0]),
+        "colour25_ref": frames_blob(root, folder, pictures(33)),
     }
     catalog.insert("decodes", [run | refs | {"cuts_s": [], "decode_cpu_s": 0.0}])
     shown = {"clip_id": "c", "has_audio": False, "has_picture": True, "scene": 0}
@@ -143,6 +145,7 @@ def test_looking_and_watching_write_every_feature_of_a_clip_through_the_catalog(
     two_sources(catalog, tmp_path)
     assert bring_up(catalog, STAGE).items == 2
     for sync, grid in PIXEL_GRIDS.items():
+        kinds = COLOUR_KINDS if sync in OF_COLOUR else GREY_KINDS
         assert bring_up(catalog, watch.STAGE, WatchConfig(sync=sync)).items == 1
         rows = catalog.rows("SELECT * FROM features ORDER BY clip_id, extractor")
         alone = rows.pop()
@@ -150,7 +153,7 @@ def test_looking_and_watching_write_every_feature_of_a_clip_through_the_catalog(
         assert {row["extractor"]: row["shape"] for row in rows} == {
             IMAGE_EXTRACTOR: [count(DURATION_S, VISUAL_FPS), 1280],
             MOTION_EXTRACTOR: [count(DURATION_S, MOTION_FPS), MOTION_DIM],
-            sync: [count(DURATION_S, MOTION_FPS), 2 * grid**2],
+            sync: [count(DURATION_S, MOTION_FPS), kinds * grid**2],
         }
         for row in rows:
             root = catalog.workspace.root

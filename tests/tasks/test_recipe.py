@@ -207,6 +207,9 @@ def test_sync_lips_and_voices_reach_the_stages_that_make_and_take_them() -> None
     assert configs["sonify"].voice_file == "/archive/voice.wav"
     assert configs["snapshot"].speaker == "ge2e"
     assert (configs["snapshot"].sync, configs["snapshot"].lips) == ("synchformer", "av_hubert")
+    assert (
+        parse("{look: {sync: colour_pixels}, decode: {motion: false}}").configs["decode"].colour25
+    )
     coarse = parse("{look: {sync: pixels}, faces: {lips: mouth_track}}").configs
     assert not coarse["decode"].colour25
     assert (coarse["snapshot"].sync, coarse["snapshot"].lips) == ("pixels", "mouth_track")

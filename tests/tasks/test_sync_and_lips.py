@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from models.conditions import Conditions
 from models.faces import EYE_RIGHT, LIP_BOTTOM, MESH_POINTS, STEADY_MEAN, STEADY_POINTS
+from models.pixels import colour_pixels
 from models.timeline import MOTION_FPS, VISUAL_FPS, count
 from models.transformer import seeded
 from storage.blobs import Blobs
@@ -31,7 +32,7 @@ from tasks.face_crops import BOX, CropWriter
 from tasks.faces import FacesConfig, Track, lips_of
 from tasks.look import LookConfig
 from tasks.look_mixtures import LookMixturesConfig
-from tasks.media import FrameWriter
+from tasks.media import FrameWriter, read_frames
 from tasks.mix_picture import composed_frames
 from tasks.sample_store import SampleStore
 from tasks.snapshot import SnapshotConfig, read_samples
@@ -119,6 +120,15 @@ def put_source(catalog: Catalog, folder: Path, name: str, task: str) -> None:
     insert(catalog, "splits", source_id=name, split="train")
 
 
+def put_mixtures(catalog: Catalog) -> None:
+    for name, how in MIXTURES.items():
+        conditions = {"picture": PARTS, "phonemes": {"clip_id": "speech", "at_s": AT_S}} | how
+        recipe = json.dumps({"conditions": conditions})
+        ids = {"speech_clip_id": "speech", "ambience_clip_id": "scene"}
+        mixture = ids | {"duration_s": SCENE_S, "split": "train", "recipe": recipe}
+        insert(catalog, "mixtures", mix_id=name, **mixture)
+
+
 @dataclasses.dataclass(frozen=True)
 class Made:
     """A catalog that was built with both networks, and their settings."""
@@ -160,12 +170,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         put_source(catalog, folder, "speech", "visual_tts")
         put_source(catalog, folder, "scene", "v2s")
         insert(catalog, "codecs", codec_id="codec", name="mel_pca")
-        for name, how in MIXTURES.items():
-            conditions = {"picture": PARTS, "phonemes": {"clip_id": "speech", "at_s": AT_S}} | how
-            recipe = json.dumps({"conditions": conditions})
-            ids = {"speech_clip_id": "speech", "ambience_clip_id": "scene"}
-            mixture = ids | {"duration_s": SCENE_S, "split": "train", "recipe": recipe}
-            insert(catalog, "mixtures", mix_id=name, **mixture)
+        put_mixtures(catalog)
         lengths = {"speech": SPEECH_S} | dict.fromkeys(("scene", *MIXTURES), SCENE_S)
         latents = [
             {
@@ -226,6 +231,32 @@ def test_sync_of_a_composed_picture_is_that_of_its_colour_frames(made: Made) -> 
     found = made.feature("cut", f"{look.COMPOSED}synchformer")
     assert np.allclose(found, expected, rtol=2e-3, atol=1e-2)
     assert np.array_equal(made.samples()["cut"]["sync"], found)
+
+
+def test_pixels_with_colour_are_those_of_the_colour_frames_of_clips_and_composed_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.look.load_encoder", lambda *_, **__: flat_embed)
+    seen = dataclasses.asdict(LookConfig(sync="colour_pixels"))
+    with Catalog(Workspace.at(tmp_path / "workspace").make()) as catalog:
+        put_source(catalog, tmp_path, "speech", "visual_tts")
+        put_source(catalog, tmp_path, "scene", "v2s")
+        put_mixtures(catalog)
+        bring_up(catalog, watch.STAGE, WatchConfig(**seen))
+        bring_up(catalog, look_mixtures.STAGE, LookMixturesConfig(**seen))
+        built = Made(catalog, LookConfig(), FacesConfig(), SnapshotConfig("made"))
+        (decoded,) = catalog.rows("SELECT colour25_ref FROM decodes WHERE source_id = 'scene'")
+        root = str(catalog.workspace.root)
+        frames = read_frames(root, decoded["colour25_ref"], 0.0, SCENE_S, MOTION_FPS)
+        (item,) = catalog.rows(f"FROM ({look_mixtures.PICTURES}) WHERE item_id = 'cut'")
+        composed = composed_frames(root, item, MOTION_FPS, colour=True)
+        for clip_id, name, expected in (
+            ("scene", "colour_pixels", frames),
+            ("cut", f"{look.COMPOSED}colour_pixels", composed),
+        ):
+            found = built.feature(clip_id, name)
+            assert np.array_equal(found, colour_pixels(expected).astype(np.float16))
+            assert found[:, found.shape[1] // 3 :].any()
 
 
 def test_a_batch_tells_the_model_of_sync_and_lips_where_there_are_any(made: Made) -> None:

@@ -84,7 +84,13 @@ def weights(out: ShardTarget, row: dict[str, Any]) -> bytes:
 def test_cells_are_those_of_the_pixels_that_a_dataset_has() -> None:
     names = ", ".join(f"('{name}')" for name in (*SYNC_ENCODERS, "none"))
     told = duckdb.sql(f"SELECT name, CASE name {CELLS} END FROM (VALUES {names}) AS all_(name)")
-    cells = {"pixels": 16, "fine_pixels": 28, "synchformer": None, "none": None}
+    cells = {
+        "pixels": 16,
+        "fine_pixels": 28,
+        "colour_pixels": 28,
+        "synchformer": None,
+        "none": None,
+    }
     assert dict(told.fetchall()) == cells
 
 
