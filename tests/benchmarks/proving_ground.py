@@ -17,7 +17,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ The last two go on from `joint` of the same seed."""
 CONTINUED = ("mixtures", "more")
 SUMMED = "summed"
 """No training: the outputs of `sound` and `speech` added, for mixtures."""
+SINGLE = ("sound onset_f1", "speech wer")
 ASKED = {
     "joint": list(QUESTIONS),
-    "wide": ["sound onset_f1", "speech wer"],
+    "wide": list(SINGLE),
     "sound": ["sound onset_f1"],
     "speech": ["speech wer"],
     "mixtures": list(QUESTIONS),
@@ -139,21 +141,37 @@ def measure(
     workspace: Path, name: str, arm: str, seed: int, checkpoints: Sequence[str], out: Path
 ) -> None:
     """Adds to a file a line for each held-out item that the arm is asked about, once."""
+    newest = f"SELECT dataset_id FROM datasets WHERE name = '{name}' ORDER BY version DESC LIMIT 1"
+    made = partial(maker_of, workspace, *checkpoints)
+    add_lines(workspace, newest, (arm, seed), made, ASKED[arm], out)
+
+
+def add_lines(
+    workspace: Path,
+    dataset: str,
+    run: tuple[str, int],
+    made: Callable[[], Maker],
+    names: Sequence[str],
+    out: Path,
+) -> None:
+    """As `measure`, for an arm and its seed, and a dataset whose id a query tells.
+
+    `made` loads what makes the sounds when there is need of it; `names` is what is asked.
+    """
     have = (
         [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.exists() else []
     )
-    if any((line["arm"], line["seed"]) == (arm, seed) for line in have):
+    if any((line["arm"], line["seed"]) == run for line in have):
         return
     query = f"""
         SELECT d.shard_refs, {HELD_OUT_COLUMN} AS truths FROM datasets d
-        WHERE d.name = '{name}' ORDER BY d.version DESC LIMIT 1
+        WHERE d.dataset_id = ({dataset})
     """
     (found,) = talkies("catalog", "sql", query, workspace=workspace)
     rows = sorted(found["truths"], key=lambda row: row["item_id"])
     samples = held_out_samples(str(workspace), found["shard_refs"], {row["split"] for row in rows})
-    make = maker_of(workspace, *checkpoints)
-    told = {"arm": arm, "seed": seed}
-    lines = [told | line for line in item_lines(rows, samples, make, ASKED[arm])]
+    told = dict(zip(("arm", "seed"), run, strict=True))
+    lines = [told | line for line in item_lines(rows, samples, made(), names)]
     with out.open("a", encoding="utf-8") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
 
