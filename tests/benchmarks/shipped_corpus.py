@@ -160,8 +160,8 @@ TRAIN = SHARED | {
 tells what it was trained on."""
 
 SAMPLING = {"temperature": 0.7}
-"""Onsets and words are truer than with 1, and a scene in which nothing sounds stays silent more
-often. The model that ships was trained and measured before this was known, with 1."""
+"""Words are truer than with 1, and a scene in which nothing sounds stays silent more often. The
+model that ships was trained and measured before this was known, with 1."""
 
 RECIPE = {
     "name": "shipped",
