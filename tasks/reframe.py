@@ -6,11 +6,11 @@ anew each time that they are read cannot learn their places by heart.
 Legend: N latents (25 Hz), G grid cells per side.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from models.motion import GRID as MOTION_GRID
 from models.motion import WHOLE_DIM
 from models.pixels import GREY_KINDS
 from tasks.batches import Sample
@@ -83,7 +83,8 @@ def reframed(sample: Sample, how: Reframing, cells: int) -> Sample:
         new["sync"] = grids[:, :, rows[:, None], columns].reshape(sync.shape)
     if motion is not None and how.mirrored:
         mirrored = motion.copy()
-        grid = motion[:, WHOLE_DIM:].reshape(len(motion), MOTION_GRID, MOTION_GRID)
+        side = math.isqrt(motion.shape[1] - WHOLE_DIM)
+        grid = motion[:, WHOLE_DIM:].reshape(len(motion), side, side)
         mirrored[:, WHOLE_DIM:] = grid[..., ::-1].reshape(len(motion), -1)
         new["motion"] = mirrored
     return new
