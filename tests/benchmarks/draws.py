@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.pixels import GREY_KINDS
 from tasks.batches import Sample
 from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import EvaluateConfig
@@ -26,9 +27,12 @@ from tests.benchmarks.proving_ground import SINGLE, add_lines
 def maker(folder: Path, config: EvaluateConfig, is_grey: bool) -> Maker:
     """What makes the sound of a sample by the checkpoint in a folder."""
     model = load_checkpoint(folder)
+    sizes = model.model.config
+    if is_grey and not (sizes.sync_cells and sizes.sync_kinds > GREY_KINDS):
+        raise SystemExit(f"--grey: {folder.name} reads no colour")
 
     def make(sample: Sample) -> np.ndarray:
-        shown = without_colour(sample, model.model.config.sync_cells) if is_grey else sample
+        shown = without_colour(sample, sizes.sync_cells) if is_grey else sample
         return generated_sound(model, shown, config)
 
     return make
