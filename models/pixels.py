@@ -21,8 +21,9 @@ GREY_KINDS, COLOUR_KINDS = 2, 6
 PIXELS_DIM = GREY_KINDS * GRID * GRID
 """Channels at the default grid: the brightness of each cell, then by how much it rose."""
 LEVEL, RISE = 64.0, 16.0
-COLOUR, COLOUR_RISE = 16.0, 4.0
 """Grey levels that count as 1: about one deviation of what each kind of channel is in films."""
+COLOUR, COLOUR_RISE = 16.0, 4.0
+"""The same of colour: in six films of the demo corpus a deviation is 0.4 to 1.5 and 0.1 to 0.7."""
 # ITU-R BT.601: the share of red, green and blue in brightness, and what scales the two differences.
 LUMA = np.array([0.299, 0.587, 0.114])
 BLUE, RED = 0.492, 0.877

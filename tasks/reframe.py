@@ -71,7 +71,8 @@ def reframed(sample: Sample, how: Reframing, cells: int) -> Sample:
     """A sample with its coarse pixels, of `cells` per side, and its motion framed anew.
 
     Pixels move by whole cells, and those that nothing has moved to are as the nearest. Motion,
-    whose cells are larger than any move, is mirrored only; features of whole pictures stay.
+    whose cells are larger than any move, is mirrored only; features of whole pictures stay,
+    and so does all else.
     """
     sync, motion = sample.get("sync"), sample.get("motion")
     new = dict(sample)

@@ -136,7 +136,8 @@ class TrainingData:
         if config.reframe and not cells:
             raise ValueError(
                 f"train.reframe={config.reframe} frames coarse pixels anew, and this dataset has "
-                "none; set look.sync: pixels or fine_pixels and build it again, or train.reframe: 0"
+                "none; set look.sync: pixels, fine_pixels or colour_pixels and build it again, or "
+                "train.reframe: 0"
             )
         if config.grey and (not cells or self.widths["sync"] <= GREY_KINDS * cells**2):
             raise ValueError(

@@ -42,6 +42,13 @@ def package(origin: tuple[Path, str]) -> tuple[Path, str]:
     return out, export_model(Workspace.at(origin[0]), origin[1], out).checkpoint_id
 
 
+@pytest.fixture
+def shipped(package: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the model, which now comes with talkies."""
+    monkeypatch.setattr(shipped_model, "FOLDER", package[0].parent)
+    return package[1]
+
+
 def talkies(*arguments: object) -> int:
     """The exit code of a command run in this process."""
     return guarded(lambda: app([str(word) for word in arguments], standalone_mode=False))
@@ -84,36 +91,26 @@ def sonify(workspace: Path, folder: Path, *more: str) -> int:
 
 
 def test_without_a_model_the_shipped_one_is_taken_and_told_in_one_line(
-    package: tuple[Path, str],
-    jobs: list[Job],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    shipped: str, jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(shipped_model, "FOLDER", package[0].parent)
     for _ in range(2):  # the second time it is there
         assert sonify(tmp_path / "fresh", tmp_path) == console.FAILED  # no flow ran
     shown = capsys.readouterr()
     assert shown.out.count("The model that comes with talkies: ") == 1
-    assert f"comes with talkies: {package[1][:12]}, preset" in shown.out
+    assert f"comes with talkies: {shipped[:12]}, preset" in shown.out
     first, second = (job.load() for job in jobs)
-    assert first == second and first.configs["sonify"].checkpoint == package[1]
+    assert first == second and first.configs["sonify"].checkpoint == shipped
     plans = unfinished(Workspace.at(jobs[0].workspace), first, film_stages("none"))
     assert [(plan.stage, plan.items) for plan in plans] == [("scan", 1), ("sonify", 1)]
 
 
 def test_a_workspaces_own_model_is_taken_before_the_shipped_one_unless_that_is_named(
-    origin: tuple[Path, str],
-    package: tuple[Path, str],
-    jobs: list[Job],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    origin: tuple[Path, str], shipped: str, jobs: list[Job], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shipped_model, "FOLDER", package[0].parent)
     sonify(origin[0], tmp_path)
     sonify(origin[0], tmp_path, "--model", "shipped")
-    own, shipped = (job.load().configs["sonify"].checkpoint for job in jobs)
-    assert own != package[1] and shipped == package[1]
+    own, named = (job.load().configs["sonify"].checkpoint for job in jobs)
+    assert own != shipped and named == shipped
 
 
 def test_a_newer_shipped_model_replaces_the_one_before_but_none_that_a_person_brought(
@@ -139,28 +136,27 @@ def test_a_newer_shipped_model_replaces_the_one_before_but_none_that_a_person_br
 
 def test_a_recipe_that_is_given_says_how_films_get_sound_and_models_are_measured(
     origin: tuple[Path, str],
-    package: tuple[Path, str],
+    shipped: str,
     jobs: list[Job],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(shipped_model, "FOLDER", package[0].parent)
     recipe = tmp_path / "cool.yaml"
     recipe.write_text(
         "{sonify: {temperature: 0.7, takes: 2}, evaluate: {temperature: 0.5, generate: 3}}"
     )
-    for workspace in (tmp_path / "fresh", origin[0]):  # with a recipe that came, and one of its own
-        sonify(workspace, tmp_path, "--takes", "3", "--recipe", str(recipe))
+    given = ("--takes", "3", "--recipe", str(recipe))
+    sonify(tmp_path / "fresh", tmp_path, *given)  # by a recipe that came with the model
+    sonify(origin[0], tmp_path, "--model", origin[1], *given)  # and one of its own
     for taken in (job.load().configs["sonify"] for job in jobs):
         assert (taken.temperature, taken.takes, len(taken.targets)) == (0.7, 3, 1)
-        assert taken.checkpoint
+    assert [job.load().configs["sonify"].checkpoint for job in jobs] == [shipped, origin[1]]
     words = ("evaluate", origin[1][:8], "--dataset", "made", "--workspace", origin[0])
     assert talkies(*words, "--recipe", recipe) == console.DONE
     assert talkies(*words, "--recipe", recipe, "--generate", 4) == console.DONE
-    given, asked = (job.load().configs["evaluate"] for job in jobs[2:])
-    assert (given.temperature, given.generate, asked.generate) == (0.5, 3, 4)
-    assert (given.dataset, given.checkpoint) == ("made", origin[1])
+    plain, asked = (job.load().configs["evaluate"] for job in jobs[2:])
+    assert (plain.temperature, plain.generate, asked.generate) == (0.5, 3, 4)
+    assert (plain.dataset, plain.checkpoint) == ("made", origin[1])
     capsys.readouterr()
     assert talkies(*words, "--recipe", tmp_path / "no.yaml") == console.USAGE
     assert "no.yaml: No such file" in capsys.readouterr().err

@@ -65,6 +65,8 @@ def test_the_models_settings_are_taken_where_own_ones_show_less_and_its_generati
     assert taken(text, "faces", "lips") == "mouth_track"
     assert taken(text, "sonify", "steps") == 9
     assert taken(text, "sonify", "dataset") == json.loads(text)["name"] == "ours"
+    colour = film_recipe(came(look={"sync": "colour_pixels"}), recipe("ours"))
+    assert parse_recipe(json.loads(colour), Path("stored recipe")).configs["decode"].colour25
     other = film_recipe(came(look={"extractor": "clip_vit_b16"}), recipe("ours"))
     assert taken(other, "look", "extractor") == "clip_vit_b16"
 
