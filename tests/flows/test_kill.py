@@ -47,16 +47,22 @@ def committing(stage: str) -> Moment:
     return is_now
 
 
+def runs(workspace: Path) -> set[Path]:
+    """The folders of runs; none at the moment when a build that begins sweeps all away."""
+    try:
+        return set(workspace.glob("scratch/runs/*"))
+    except FileNotFoundError:  # before Python 3.13 a glob trips over a folder that goes meanwhile
+        return set()
+
+
 def build_until(moment: Moment, workspace: Path, recipe: Path, env: dict[str, str]) -> Build:
     """The build command, alone in its session as under a terminal, when the moment has come."""
-    earlier = set(workspace.glob("scratch/runs/*"))
+    earlier = runs(workspace)
     command = [*TALKIES, "build", str(recipe), "--workspace", str(workspace), "--workers", "2"]
     quiet = subprocess.DEVNULL
     build = subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
     deadline = time.monotonic() + PATIENCE_S
-    while not any(
-        moment(workspace, run) for run in set(workspace.glob("scratch/runs/*")) - earlier
-    ):
+    while not any(moment(workspace, run) for run in runs(workspace) - earlier):
         assert build.poll() is None, "the build ended before the moment came"
         assert time.monotonic() < deadline, "the moment did not come"
         time.sleep(0.002)
