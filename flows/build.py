@@ -32,9 +32,9 @@ def _run(session: Session, stages: tuple[Stage, ...], uris: Sequence[str] = ()) 
 def build(job: Job) -> None:
     """Brings a dataset up to date and announces a new version of it."""
     with open_session(job) as session:
-        before = session.datasets()
+        before = session.freezes()
         _run(session, BUILD)
-        for dataset_id in session.datasets() - before:
+        for dataset_id, _ in session.freezes() - before:
             _announce(SNAPSHOT_EVENT, "dataset", dataset_id)
 
 

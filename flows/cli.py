@@ -157,7 +157,9 @@ def build(
 @app.command(epilog="Example: talkies train recipe.yaml --preset tiny")
 def train(
     recipe: OptionalRecipe = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset in place of a recipe.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME[@VERSION]", help="Dataset in place of a recipe.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Size of the model.")] = None,
     init_from: Annotated[
         Path | None,
@@ -177,7 +179,7 @@ def train(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on the newest version of a dataset, unless that was done."""
+    """Train a model on a version of a dataset, the newest one by default, unless that was done."""
     from flows.commands import run_train
 
     init = str(init_from) if init_from else None
@@ -196,7 +198,7 @@ app.command("train codec", epilog="Example: talkies train codec recipe.yaml --st
 @app.command(epilog="Example: talkies evaluate 3f9a21c0 --dataset demo")
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint id, or the start of one.")],
-    dataset: Annotated[str, typer.Option(help="Dataset.")],
+    dataset: Annotated[str, typer.Option(metavar="NAME[@VERSION]", help="Dataset.")],
     generate: Annotated[
         int | None,
         typer.Option(

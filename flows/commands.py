@@ -111,9 +111,11 @@ def run_train(
             follow()
             return
         changes = (*changes, ("train", "ranks", torchrun.own_rank().count))
+    if dataset is not None:
+        changes = (*changes, ("train", "dataset", dataset))
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     if (recipe is None) == (dataset is None) and not (dry_run and recipe is None):
-        raise RecipeError("give either a recipe or --dataset NAME")
+        raise RecipeError("give either a recipe or --dataset NAME[@VERSION]")
     stored = json.dumps({"name": "defaults"}) if recipe is None else ""
     job = Job(
         str(workspace.root),
@@ -200,12 +202,13 @@ def run_evaluate(
     workspace, as_json = console.workspace_of(option), console.wants_json(as_json)
     stored = with_section(_asked(workspace, queries.stored_recipe, dataset), "evaluate", recipe)
     full_id = _asked(workspace, queries.checkpoint_id, checkpoint)
-    if (own := _asked(workspace, queries.dataset_of, full_id)) != dataset:
+    name, version = _asked(workspace, queries.dataset_of, full_id)
+    if dataset not in (name, f"{name}@{version}"):
         raise RecipeError(
-            f"checkpoint {full_id[:8]} was trained on dataset {own}, whose held-out items it is "
-            f"measured on; give --dataset {own}"
+            f"checkpoint {full_id[:8]} was trained on dataset {name}@{version}, whose held-out "
+            f"items it is measured on; give --dataset {name}"
         )
-    chosen = (*changes, ("evaluate", "checkpoint", full_id))
+    chosen = (*changes, ("evaluate", "dataset", dataset), ("evaluate", "checkpoint", full_id))
     job = Job(str(workspace.root), stored=stored, workers=1, quiet=as_json, changes=chosen)
     _bring_up_to_date(job, EVALUATE, "evaluate")
     console.say_rows(

@@ -15,7 +15,7 @@ from flows.workers import Workers
 from storage.catalog import Catalog, Pending
 from storage.evict import evict
 from storage.lake import is_there
-from storage.queries import dataset_ids, pending_ids
+from storage.queries import freezes, pending_ids
 from storage.runs import Run, begin_run, command_line, end_killed_runs, end_run
 from storage.settings import Settings
 from storage.stage import Stage
@@ -46,9 +46,9 @@ class Session:
         """What a stage has to do; given `uris`, with these files alone."""
         return self.catalog.plan(stage, self.config(stage), uris)
 
-    def datasets(self) -> set[str]:
-        """The ids of all dataset versions."""
-        return dataset_ids(self.catalog)
+    def freezes(self) -> set[tuple[str, int]]:
+        """The id of each dataset version, and its place among the freezes of its name."""
+        return freezes(self.catalog)
 
     def scratch(self, *parts: str) -> Path:
         """A fresh folder of this run."""

@@ -184,6 +184,14 @@ MODEL_TABLES: tuple[Table, ...] = (
         optional(
             "phoneme_table", STRING, "Id table of the phonemes: hash of it.", "", "a871178691a1"
         ),
+        optional(
+            "freeze_number",
+            INT,
+            "Number of its last freeze, among those of the name; NULL where it is the version. "
+            "An earlier version that comes back is frozen again.",
+            "",
+            "3",
+        ),
     ),
     table(
         "dataset_items",

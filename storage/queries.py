@@ -5,6 +5,7 @@ from typing import Any
 from storage.catalog import Catalog
 from storage.imported import IMPORTED, SHIPPED_DATA
 from storage.schema import TABLES, VIEWS
+from storage.versions import ASKED, PLACE
 
 Rows = list[dict[str, Any]]
 
@@ -40,9 +41,10 @@ def reject_count(catalog: Catalog) -> int:
     return int(catalog.value("SELECT count(*) FROM rejects"))
 
 
-def dataset_ids(catalog: Catalog) -> set[str]:
-    """The ids of all dataset versions."""
-    return {row["dataset_id"] for row in catalog.rows("SELECT dataset_id FROM datasets")}
+def freezes(catalog: Catalog) -> set[tuple[str, int]]:
+    """The id of each dataset version, and its place among the freezes of its name."""
+    rows = catalog.rows(f"SELECT dataset_id, {PLACE} AS place FROM datasets d")
+    return {(row["dataset_id"], row["place"]) for row in rows}
 
 
 def dataset_versions(catalog: Catalog) -> Rows:
@@ -54,17 +56,22 @@ def dataset_versions(catalog: Catalog) -> Rows:
 
 
 def stored_recipe(catalog: Catalog, name: str) -> str:
-    """The recipe that made the newest version of a dataset, as JSON; raises UnknownName."""
+    """The recipe that froze NAME, its newest version, or NAME@VERSION; raises UnknownName.
+
+    It is canonical JSON.
+    """
+    asked = {"dataset": name}
     found = catalog.value(
-        "SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) WHERE d.name = ? "
-        "ORDER BY d.version DESC LIMIT 1",
-        [name],
+        f"SELECT r.recipe FROM datasets d JOIN runs r USING (run_id) WHERE {ASKED} "
+        f"ORDER BY {PLACE} DESC LIMIT 1",
+        asked,
     )
     if found is not None:
         return str(found)
     known = catalog.rows(
-        "SELECT DISTINCT name FROM datasets WHERE NOT starts_with(name, ?) ORDER BY name",
-        [IMPORTED],
+        "SELECT DISTINCT CASE WHEN contains($dataset, '@') THEN name || '@' || version "
+        "ELSE name END AS name FROM datasets WHERE NOT starts_with(name, $imported) ORDER BY ALL",
+        asked | {"imported": IMPORTED},
     )
     names = ", ".join(row["name"] for row in known) or "none"
     raise UnknownName(f"there is no dataset {name}, build it first; there are: {names}")
@@ -77,7 +84,7 @@ def film_recipes(catalog: Catalog, checkpoint: str) -> tuple[str, str, bool]:
     second that of the newest. The first came with an imported one; the second then is that of the
     newest dataset that was built here, or empty.
     """
-    name = dataset_of(catalog, checkpoint)
+    name, _ = dataset_of(catalog, checkpoint)
     if not name.startswith(IMPORTED):
         theirs = catalog.value(
             "SELECT r.recipe FROM checkpoints c JOIN datasets d USING (dataset_id) "
@@ -173,22 +180,22 @@ def has_own_checkpoints(catalog: Catalog) -> bool:
     )
 
 
-def dataset_of(catalog: Catalog, checkpoint: str) -> str:
-    """The name of the dataset that a checkpoint was trained on."""
-    return str(
-        catalog.value(
-            "SELECT name FROM datasets JOIN checkpoints USING (dataset_id) WHERE checkpoint_id = ?",
-            [checkpoint],
-        )
+def dataset_of(catalog: Catalog, checkpoint: str) -> tuple[str, int]:
+    """Name and version of the dataset that a checkpoint was trained on."""
+    (row,) = catalog.rows(
+        "SELECT name, version FROM datasets JOIN checkpoints USING (dataset_id) "
+        "WHERE checkpoint_id = ?",
+        [checkpoint],
     )
+    return row["name"], row["version"]
 
 
 def checkpoints_on(catalog: Catalog, dataset: str) -> Rows:
-    """The checkpoints trained on any version of a dataset, oldest first."""
+    """The checkpoints trained on any version of NAME, or on NAME@VERSION, oldest first."""
     return catalog.rows(
         "SELECT checkpoint_id, preset, parameters, steps, first_loss, last_loss "
-        "FROM checkpoints c JOIN datasets USING (dataset_id) WHERE name = ? ORDER BY c.run_id",
-        [dataset],
+        f"FROM checkpoints c JOIN datasets d USING (dataset_id) WHERE {ASKED} ORDER BY c.run_id",
+        {"dataset": dataset},
     )
 
 

@@ -17,7 +17,7 @@ from storage.state_tables import STATE_TABLES
 from storage.truth_tables import TRUTH_TABLES
 from storage.views import VIEW_LIST
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 TABLES: dict[str, Table] = {
     t.name: t

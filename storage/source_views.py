@@ -43,6 +43,14 @@ SOURCE_VIEWS: tuple[View, ...] = (
         *of("windows", "cuts_speech_start", "cuts_speech_end"),
     ),
     view(
+        "newest_datasets",
+        "The newest version of each dataset: the one that was frozen last.",
+        "SELECT name, version, train_items FROM newest_datasets JOIN datasets USING (dataset_id)",
+        """SELECT dataset_id, name, version FROM datasets QUALIFY row_number() OVER (
+               PARTITION BY name ORDER BY coalesce(freeze_number, version) DESC) = 1""",
+        *of("datasets", "dataset_id", "name", "version"),
+    ),
+    view(
         "funnel",
         "How much is left after each step, from files as listed to members of the newest datasets.",
         "SELECT step, things, items, round(hours, 2) AS hours FROM funnel ORDER BY position",
@@ -58,8 +66,7 @@ SOURCE_VIEWS: tuple[View, ...] = (
                      FROM windows JOIN kinds USING (clip_id) WHERE kept
            UNION ALL SELECT 8, 'mixed', 'mixtures', count(*), sum(duration_s) / 3600 FROM mixtures
            UNION ALL SELECT 9, 'frozen', 'members', count(*), sum(duration_s) / 3600
-                     FROM dataset_items WHERE dataset_id IN
-                     (SELECT arg_max(dataset_id, version) FROM datasets GROUP BY name)
+                     FROM dataset_items SEMI JOIN newest_datasets USING (dataset_id)
            ORDER BY position""",
         C("position", INT, "Place in the pipeline, from 1.", "", "7"),
         C("step", STRING, "What was done to them.", "", "kept"),
@@ -121,8 +128,8 @@ SOURCE_VIEWS: tuple[View, ...] = (
         "SELECT licence, sum(clips) AS clips FROM licence_losses WHERE name = 'demo' "
         "GROUP BY licence ORDER BY clips DESC",
         """WITH newest AS (
-               SELECT name, version, licences AS allowed FROM datasets
-               QUALIFY row_number() OVER (PARTITION BY name ORDER BY version DESC) = 1)
+               SELECT name, version, licences AS allowed
+               FROM datasets SEMI JOIN newest_datasets USING (dataset_id))
            SELECT n.name, n.version, 'licence' AS reason, coalesce(nullif(
                       array_to_string(l.licences, ' and '), ''), 'unknown') AS licence,
                   count(*) AS clips, sum(c.duration_s) / 3600 AS hours

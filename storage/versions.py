@@ -12,6 +12,10 @@ from storage.catalog import Catalog
 from storage.version_facts import Past, add_parents, past_of
 
 MIN_PREFIX = 6
+PLACE = "coalesce(d.freeze_number, d.version)"
+"""SQL: place of a row `d` of `datasets` among the freezes of its name; the newest is highest."""
+ASKED = "$dataset IN (d.name, d.name || '@' || d.version)"
+"""SQL: whether a row `d` of `datasets` is a version of NAME, or is NAME@VERSION."""
 CAME, WENT, CHANGED = "came", "went", "changed"
 
 REASONS: dict[str, str] = {
@@ -100,8 +104,9 @@ def resolve(catalog: Catalog, version: str) -> dict[str, Any]:
     if number and not number.isdigit():
         raise UnknownVersion(f"dataset {version!r}: write NAME@VERSION with a number, as demo@1")
     rows = catalog.rows(
-        "SELECT * FROM lake.datasets WHERE name = ? AND (? = '' OR version = TRY_CAST(? AS INT)) "
-        "ORDER BY version DESC LIMIT 1",
+        "SELECT * FROM lake.datasets d WHERE name = ? "
+        "AND (? = '' OR version = TRY_CAST(? AS INT)) "
+        f"ORDER BY {PLACE} DESC LIMIT 1",
         [name, number, number],
     )
     if not rows and len(version) >= MIN_PREFIX:

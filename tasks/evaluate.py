@@ -12,6 +12,7 @@ from pydantic import Field
 
 from models.timeline import AUDIO_HZ
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.versions import ASKED
 from storage.workspace import Workspace
 from tasks import word_onsets
 from tasks.batches import Sample, collate
@@ -36,7 +37,7 @@ class EvaluateConfig:
     """How a checkpoint is measured.
 
     Attributes:
-        dataset: name of the dataset; empty takes the recipe's own.
+        dataset: NAME or NAME@VERSION, whose models are measured; empty takes the recipe's own.
         checkpoint: id of the one model to measure; empty for all that were trained on it.
         times: evenly spaced path times at which the loss is measured.
         bootstraps: resamples behind the confidence interval.
@@ -205,7 +206,7 @@ STAGE = Stage(
                CASE WHEN $generate > 0 THEN {HELD_OUT_COLUMN} END AS truths,
                CASE WHEN $generate > 0 THEN {MOUTH_REFS_COLUMN} END AS _mouths
         FROM checkpoints ck JOIN datasets d USING (dataset_id)
-        WHERE d.name = $dataset AND $checkpoint IN ('', ck.checkpoint_id)
+        WHERE {ASKED} AND $checkpoint IN ('', ck.checkpoint_id)
     """,
     outputs=(Output("evaluations", key="checkpoint_id"),),
     run=evaluate_shard,

@@ -104,7 +104,7 @@ class ReportData:
 def report_data(catalog: Catalog, name: str) -> ReportData:
     """What the report on the newest dataset of a name shows."""
     dataset = _one(
-        catalog, "SELECT * FROM datasets WHERE name = ? ORDER BY version DESC LIMIT 1", [name]
+        catalog, "FROM datasets SEMI JOIN newest_datasets USING (dataset_id) WHERE name = ?", [name]
     )
     dataset_id = dataset["dataset_id"] if dataset else ""
     checkpoints = _checkpoints(catalog, dataset_id)

@@ -15,6 +15,7 @@ from models.phoneme_ids import TABLE_ID
 from models.timeline import MOTION_FPS, VISUAL_FPS
 from storage.features import DTYPE, read_feature
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.versions import PLACE
 from storage.workspace import Workspace
 from tasks.batches import FEATURES, SPEAKER
 from tasks.clip_encoders import NONE, LipsName, SyncName
@@ -67,7 +68,8 @@ class SnapshotConfig:
     """What the dataset is called and what may enter it.
 
     Attributes:
-        name: name of the dataset; each change of its members gives it a new version.
+        name: name of the dataset; each change of its members gives it a new version, and members
+            that it had before give it back the version that it had.
         folder: only sources below this folder are members; set from the recipe.
         licences: only sources under these licences are members, are mixed, and teach the codec;
             all are where the list is empty. A source whose licence is unknown is under none.
@@ -118,6 +120,7 @@ def snapshot(item: dict[str, Any], out: ShardTarget, config: SnapshotConfig) -> 
         "shard_refs": refs,
         "licences": sorted(config.licences) or None,
         "phoneme_table": TABLE_ID,
+        "freeze_number": item["freeze_number"],
     }
     frozen = ("item_id", "task", "split", "duration_s", "content_hash")
     rows = [{name: m[name] for name in frozen} | {"dataset_id": dataset_id} for m in members]
@@ -344,14 +347,20 @@ STAGE = Stage(
     items=f"""
         {MEMBERS}
         SELECT left(sha256($name || '@' || digest), 32) AS item_id, digest, cost_s, _members,
-               (SELECT count(*) + 1 FROM datasets d WHERE d.name = $name
-                AND d.digest <> frozen.digest) AS _version,
+               _version,
+               -- An earlier version that comes back is another item than it was: frozen again.
+               nullif(number, _version) AS freeze_number,
                (SELECT max(snapshot_id) FROM lake.snapshots()) AS _catalog_snapshot
         FROM (
             SELECT sha256(string_agg(content_hash ORDER BY item_id)) AS digest,
                    sum(duration_s) AS cost_s, list(members ORDER BY item_id) AS _members
             FROM members
-        ) AS frozen WHERE digest IS NOT NULL
+        ) AS frozen, LATERAL (
+            SELECT coalesce(any_value(version) FILTER (d.digest = frozen.digest),
+                            max(version) + 1, 1) AS _version,
+                   coalesce(max({PLACE}) FILTER (d.digest <> frozen.digest), 0) + 1 AS number
+            FROM datasets d WHERE d.name = $name
+        ) WHERE digest IS NOT NULL
     """,
     outputs=(
         Output("datasets", key="dataset_id"),
@@ -359,5 +368,6 @@ STAGE = Stage(
     ),
     run=snapshot_shard,
     selects=("name", "folder", "manifest", "licences", "extractor", "sync", "lips", "speaker"),
+    later_columns=("freeze_number",),
     keeps_history=True,
 )

@@ -14,6 +14,7 @@ from storage.blobs import Blobs
 from storage.ids import hash_of, sha256_file
 from storage.rejects import Rejected
 from storage.stage import Output, Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.versions import ASKED, PLACE
 from storage.workspace import Workspace
 from tasks.checkpoint import Checkpoint, load_checkpoint
 from tasks.durations import spoken_at_pace
@@ -178,15 +179,15 @@ STAGE = Stage(
     title="generate soundtracks",
     version=3,
     config=SonifyConfig,
-    items="""
+    items=f"""
         WITH model AS (
             SELECT ck.checkpoint_id, ck.ref,
                    coalesce(d.image_extractor, 'efficientnet_lite0') AS extractor,
                    d.sync_extractor, d.lips_extractor
             FROM checkpoints ck JOIN datasets d USING (dataset_id)
-            WHERE CASE WHEN $checkpoint = '' THEN d.name = $dataset
+            WHERE CASE WHEN $checkpoint = '' THEN {ASKED}
                        ELSE ck.checkpoint_id = $checkpoint END
-            ORDER BY d.version DESC, ck.run_id DESC LIMIT 1
+            ORDER BY {PLACE} DESC, ck.run_id DESC LIMIT 1
         ),
         wanted AS (
             SELECT s.source_id, coalesce(s.uri, t.file) AS uri, t.script, de.duration_s,

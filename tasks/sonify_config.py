@@ -29,7 +29,7 @@ class SonifyConfig:
     """What gets a soundtrack, and how it is generated.
 
     Attributes:
-        dataset: the newest model of this dataset is used; empty takes the recipe's own.
+        dataset: the newest model of NAME or NAME@VERSION is used; empty takes the recipe's own.
         checkpoint: id of a model to use instead; empty for the newest.
         targets: the sources.
         takes: soundtracks for each source, each with its own noise.

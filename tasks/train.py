@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from storage.ids import canonical_json
 from storage.rejects import Rejected
 from storage.stage import Rows, ShardRef, ShardResult, ShardTarget, Stage, run_items
+from storage.versions import ASKED, PLACE
 from storage.workspace import Workspace
 from tasks.checkpoint import Extras, read_card, require_table, save_checkpoint
 from tasks.clip_encoders import PIXEL_GRIDS
@@ -206,8 +207,8 @@ STAGE = Stage(
                CASE d.sync_extractor {CELLS} END AS cells,
                {DATA_COLUMN} AS _data, {SOURCES_COLUMN} AS _sources
         FROM datasets d JOIN codecs c USING (codec_id)
-        WHERE d.name = $dataset
-        ORDER BY d.version DESC LIMIT 1
+        WHERE {ASKED}
+        ORDER BY {PLACE} DESC LIMIT 1
     """,
     outputs=(),
     run=train_shard,

@@ -16,7 +16,7 @@ class TrainConfig:
     """How a model is trained.
 
     Attributes:
-        dataset: name of the dataset; empty takes the recipe's own.
+        dataset: NAME, whose newest version is taken, or NAME@VERSION; empty takes the recipe's own.
         preset: size of the model.
         joint_steps: optimiser steps over sound with video, speech with video and speech only.
         tasks: kinds of data that the model is trained on, such as v2s alone; empty for all. How

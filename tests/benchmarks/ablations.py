@@ -162,8 +162,8 @@ def world_of(root: Path, name: str, per_task: int) -> World:
     with Catalog(Workspace.at(root), read_only=True) as catalog:
         query = """
             SELECT d.shard_refs, d.sync_extractor, c.ref AS codec_ref
-            FROM datasets d JOIN codecs c USING (codec_id)
-            WHERE d.name = $name ORDER BY d.version DESC LIMIT 1
+            FROM datasets d SEMI JOIN newest_datasets USING (dataset_id)
+            JOIN codecs c USING (codec_id) WHERE d.name = $name
         """
         (found,) = catalog.rows(query, {"name": name})
         clips = catalog.rows("""

@@ -141,7 +141,7 @@ def measure(
     workspace: Path, name: str, arm: str, seed: int, checkpoints: Sequence[str], out: Path
 ) -> None:
     """Adds to a file a line for each held-out item that the arm is asked about, once."""
-    newest = f"SELECT dataset_id FROM datasets WHERE name = '{name}' ORDER BY version DESC LIMIT 1"
+    newest = f"SELECT dataset_id FROM newest_datasets WHERE name = '{name}'"
     made = partial(maker_of, workspace, *checkpoints)
     add_lines(workspace, newest, (arm, seed), made, ASKED[arm], out)
 

@@ -240,18 +240,20 @@ def test_training_on_a_dataset_that_was_not_built_names_it_and_exits_with_2(
     assert "no dataset other, build it first; there are: small" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_another_dataset_is_not_measured_on_this_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("dataset", ["other", "made@2"])
+def test_a_checkpoint_of_another_dataset_or_version_is_not_measured_on_this_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dataset: str
 ) -> None:
     with Catalog(make_workspace(tmp_path)) as catalog:
-        catalog.connection.execute(
-            "INSERT INTO lake.datasets SELECT * REPLACE ('other' AS name, 'o' AS dataset_id) "
-            "FROM lake.datasets"
-        )
+        for changes in ("'other' AS name, 'o' AS dataset_id", "2 AS version, 'm' AS dataset_id"):
+            catalog.connection.execute(
+                f"INSERT INTO lake.datasets SELECT * REPLACE ({changes}) "
+                "FROM lake.datasets WHERE name = 'made' AND version = 1"
+            )
         (row,) = catalog.rows("SELECT checkpoint_id FROM lake.checkpoints")
-    given = (row["checkpoint_id"], "--dataset", "other", "--workspace", tmp_path)
+    given = (row["checkpoint_id"], "--dataset", dataset, "--workspace", tmp_path)
     assert talkies("evaluate", *given) == console.USAGE
-    assert "was trained on dataset made, whose held-out items" in capsys.readouterr().err
+    assert "was trained on dataset made@1, whose held-out items" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

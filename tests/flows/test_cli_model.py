@@ -157,6 +157,8 @@ def test_a_recipe_that_is_given_says_how_films_get_sound_and_models_are_measured
     plain, asked = (job.load().configs["evaluate"] for job in jobs[2:])
     assert (plain.temperature, plain.generate, asked.generate) == (0.5, 3, 4)
     assert (plain.dataset, plain.checkpoint) == ("made", origin[1])
+    assert talkies(*words[:2], "--dataset", "made@1", *words[4:]) == console.DONE
+    assert jobs[-1].load().configs["evaluate"].dataset == "made@1"
     capsys.readouterr()
     assert talkies(*words, "--recipe", tmp_path / "no.yaml") == console.USAGE
     assert "no.yaml: No such file" in capsys.readouterr().err

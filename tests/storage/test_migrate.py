@@ -255,7 +255,7 @@ def test_a_schema_that_changes_has_another_version() -> None:
     )
 
 
-SCHEMA = (3, "8880c548a16a")
+SCHEMA = (4, "4565c434c811")
 
 
 @pytest.mark.parametrize("read_only", [False, True])

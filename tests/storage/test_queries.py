@@ -9,6 +9,7 @@ from storage.catalog import Catalog
 from storage.queries import UnknownName
 from storage.schema import TABLES, VIEWS
 from storage.workspace import Workspace
+from tasks.train import STAGE as TRAIN
 from tests.made_commits import made_row
 from tests.made_workspace import make_workspace
 
@@ -57,7 +58,7 @@ def test_no_checkpoint_at_all_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_leads_to_its_dataset_and_back(catalog: Catalog) -> None:
-    name = queries.dataset_of(catalog, "ab34")
+    name, _ = queries.dataset_of(catalog, "ab34")
     found = [row["checkpoint_id"] for row in queries.checkpoints_on(catalog, name)]
     assert found[-2:] == ["ab12", "ab34"]
 
@@ -66,6 +67,33 @@ def test_an_unknown_dataset_names_those_that_there_are(catalog: Catalog) -> None
     name = queries.dataset_versions(catalog)[0]["name"]
     with pytest.raises(UnknownName, match=f"no dataset nope, build it first; there are: {name}"):
         queries.stored_recipe(catalog, "nope")
+
+
+def test_an_unknown_version_names_those_that_there_are(catalog: Catalog) -> None:
+    name = queries.dataset_versions(catalog)[0]["name"]
+    with pytest.raises(UnknownName, match=f"no dataset {name}@9, .* there are: {name}@1"):
+        queries.stored_recipe(catalog, f"{name}@9")
+
+
+def test_the_newest_version_is_the_one_that_was_frozen_last(tmp_path: Path) -> None:
+    with Catalog(Workspace.at(tmp_path).make()) as opened:
+        for version, freeze in ((1, 3), (2, None)):
+            own = {"dataset_id": f"d{version}", "name": "made", "run_id": f"r-{freeze or version}"}
+            more = {"version": version, "freeze_number": freeze, "codec_id": "c"}
+            opened.insert("datasets", [made_row("datasets", **own, **more)])
+            told = {"run_id": own["run_id"], "recipe": f"recipe {version}"}
+            opened.insert("runs", [made_row("runs", **told)])
+            row = {"checkpoint_id": f"c{version}", "dataset_id": f"d{version}"}
+            opened.insert("checkpoints", [made_row("checkpoints", **row)])
+        opened.insert("codecs", [made_row("codecs", codec_id="c")])
+        for name, version in (("made", 1), ("made@1", 1), ("made@2", 2)):
+            assert queries.stored_recipe(opened, name) == f"recipe {version}"
+            (item,) = opened.rows(TRAIN.items, {"dataset": name})
+            assert item["item_id"] == f"d{version}"
+        of_first, of_all = ({"c1"}, {"c1", "c2"})
+        for name, ids in (("made", of_all), ("made@1", of_first)):
+            assert {row["checkpoint_id"] for row in queries.checkpoints_on(opened, name)} == ids
+        assert queries.freezes(opened) == {("d1", 3), ("d2", 2)}
 
 
 def test_a_model_of_an_older_version_looks_at_films_as_that_was_looked_at(tmp_path: Path) -> None:

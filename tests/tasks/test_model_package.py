@@ -218,7 +218,7 @@ def test_a_model_belongs_to_its_own_dataset_and_not_to_another_of_its_name(
     rewritten(package, dataset=dataset | other)
     strange, near = import_model(room, package)[0], import_model(room, exported)[0]
     with Catalog(room, read_only=True) as catalog:
-        assert queries.dataset_of(catalog, strange) == f"{IMPORTED}made"
+        assert queries.dataset_of(catalog, strange)[0] == f"{IMPORTED}made"
         named = {row["checkpoint_id"] for row in queries.checkpoints_on(catalog, "made")}
         assert {own, near} < named and strange not in named
         assert queries.checkpoint_id(catalog) in named

@@ -17,6 +17,7 @@ from storage.features import pack_features
 from storage.rejects import Rejected
 from storage.schema import TABLES
 from storage.stage import ShardTarget
+from storage.versions import PLACE, resolve
 from storage.workspace import Workspace
 from tasks.sample_store import SampleStore
 from tasks.snapshot import STAGE, SnapshotConfig, read_samples, snapshot
@@ -508,6 +509,46 @@ def test_a_new_member_is_a_new_version_and_the_old_one_stays(frozen: Catalog) ->
         frozen.connection.execute("ROLLBACK")
     (item,) = items(frozen)
     assert item["_version"] == 1
+
+
+def test_a_version_that_comes_back_is_frozen_again_and_is_the_newest(opened: Catalog) -> None:
+    config = dataclasses.replace(CONFIG, name="returning")
+    runs = iter(range(1, 11))
+
+    def freeze() -> list[tuple[int, int | None, str]]:
+        """The versions after a build, the newest first; the build after it has nothing to do."""
+        bring_up(opened, STAGE, config, f"r-{next(runs)}")
+        assert bring_up(opened, STAGE, config, f"r-{next(runs)}").items == 0
+        rows = opened.rows(
+            f"SELECT version, freeze_number, run_id FROM datasets d WHERE name = 'returning' "
+            f"ORDER BY {PLACE} DESC"
+        )
+        found = [(row["version"], row["freeze_number"], row["run_id"]) for row in rows]
+        assert resolve(opened, "returning")["version"] == found[0][0]
+        newest = "SELECT version FROM newest_datasets WHERE name = 'returning'"
+        assert opened.value(newest) == found[0][0]
+        return found
+
+    split = "UPDATE lake.splits SET split = '{}' WHERE source_id = 'rain'"
+    assert freeze() == [(1, None, "r-1")]
+    first = resolve(opened, "returning")
+    try:
+        opened.connection.execute(split.format("validation"))
+        assert freeze() == [(2, None, "r-3"), (1, None, "r-1")]
+        opened.connection.execute(split.format("train"))
+        assert freeze() == [(1, 3, "r-5"), (2, None, "r-3")]
+        again = {name for name, value in resolve(opened, "returning").items()
+                 if value != first[name]}  # fmt: skip
+        assert again == {"freeze_number", "catalog_snapshot", "run_id"}
+        assert opened.value(
+            "SELECT count(*) FROM dataset_items WHERE dataset_id = ?", [first["dataset_id"]]
+        ) == len(members(opened))
+        opened.connection.execute(split.format("validation"))
+        assert freeze() == [(2, 4, "r-7"), (1, 3, "r-5")]
+        opened.connection.execute(split.format("test"))
+        assert freeze() == [(3, 5, "r-9"), (2, 4, "r-7"), (1, 3, "r-5")]
+    finally:
+        opened.connection.execute(split.format("train"))
 
 
 def test_a_feature_whose_bytes_changed_stops_the_dataset(catalog: Catalog, tmp_path: Path) -> None:
