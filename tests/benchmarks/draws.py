@@ -20,7 +20,7 @@ from tasks.checkpoint import load_checkpoint
 from tasks.evaluate import EvaluateConfig
 from tasks.evaluate_generated import generated_sound
 from tasks.reframe import without_colour
-from tests.benchmarks.paired import Maker
+from tests.benchmarks.paired import QUESTIONS, Maker
 from tests.benchmarks.proving_ground import SINGLE, add_lines
 
 
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, required=True)
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--temperature", type=float, default=EvaluateConfig().temperature)
+    parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(SINGLE))
     parser.add_argument("--grey", action="store_true")
     options = parser.parse_args()
     own = f"SELECT dataset_id FROM checkpoints WHERE checkpoint_id = '{options.checkpoint}'"
@@ -54,7 +55,9 @@ def main() -> None:
     for draw in options.draws:
         config = EvaluateConfig(temperature=options.temperature, seed=draw)
         made = partial(maker, folder, config, options.grey)
-        add_lines(options.workspace, own, (options.arm, draw), made, SINGLE, options.lines)
+        add_lines(
+            options.workspace, own, (options.arm, draw), made, options.questions, options.lines
+        )
 
 
 if __name__ == "__main__":

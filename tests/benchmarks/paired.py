@@ -5,8 +5,10 @@
 LINES is what `tests.benchmarks.proving_ground --lines` writes: for each arm, seed, question and
 item what was right (or wrong) in its generation, as a pair of numbers whose sums make the ratio
 that is asked for: F1 is twice the pairs by all onsets, found and true; a word error rate is wrong
-words by words. Two arms generate an item from the same noise. An interval draws items anew, each
-with all its seeds and both arms: it tells what other items would have said of these trainings.
+words by words. Of pitch it holds each lone strike's true frequency and the heard one, of which
+Spearman's correlation is asked. Two arms generate an item from the same noise. An interval draws
+items anew, each with all its seeds and both arms: it tells what other items would have said of
+these trainings.
 """
 
 import argparse
@@ -23,15 +25,17 @@ from numpy.typing import NDArray
 from models.timeline import AUDIO_HZ, count
 from tasks.batches import Sample
 from tasks.evaluate import EvaluateConfig
-from tasks.hear import words_in
+from tasks.hear import strike_pitch_hz, words_in
 from tasks.held_out import Facts, facts_of
 from tasks.onsets import agreement, onset_times
-from tasks.scores import Score, drawn_score
+from tasks.scores import Score, drawn_score, rank_correlation
 from tasks.word_errors import word_errors
 
 Maker = Callable[[Sample], NDArray[np.float32]]
 """What makes a sound (T,) of a sample's conditions, at 16 kHz."""
+Answer = tuple[int, int] | list[tuple[float, float]]
 SOUND, SPEECH, MIXTURE = ("v2s",), ("visual_tts", "tts"), ("mixture",)
+ONSETS, PITCH, WORDS = "onset_f1", "pitch_rank_correlation", "wer"
 
 
 def onset_pair(facts: Facts, sound: NDArray[np.float32]) -> tuple[int, int]:
@@ -45,6 +49,11 @@ def word_pair(facts: Facts, sound: NDArray[np.float32], whisper: str) -> tuple[i
     return word_errors(facts.words, words_in(sound, whisper)), len(facts.words)
 
 
+def strike_pairs(facts: Facts, sound: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """The true frequency of each lone strike and the heard one, in Hz."""
+    return [(one.pitch_hz, strike_pitch_hz(sound, one.time_s)) for one in facts.strikes]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of the generations of some tasks."""
@@ -54,15 +63,22 @@ class Question:
 
     def asks(self, facts: Facts) -> bool:
         """Whether an item can tell."""
-        known = bool(facts.onsets_s) if self.metric == "onset_f1" else facts.is_told
-        return facts.task in self.tasks and known
+        known = {ONSETS: bool(facts.onsets_s), PITCH: bool(facts.strikes), WORDS: facts.is_told}
+        return facts.task in self.tasks and known[self.metric]
+
+    def answer(self, facts: Facts, sound: NDArray[np.float32], whisper: str) -> Answer:
+        """What an item's sound tells."""
+        if self.metric == WORDS:
+            return word_pair(facts, sound, whisper)
+        return (onset_pair if self.metric == ONSETS else strike_pairs)(facts, sound)
 
 
 QUESTIONS = {
-    "sound onset_f1": Question("onset_f1", SOUND),
-    "speech wer": Question("wer", SPEECH),
-    "mixture onset_f1": Question("onset_f1", MIXTURE),
-    "mixture wer": Question("wer", MIXTURE),
+    "sound onset_f1": Question(ONSETS, SOUND),
+    "sound pitch": Question(PITCH, SOUND),
+    "speech wer": Question(WORDS, SPEECH),
+    "mixture onset_f1": Question(ONSETS, MIXTURE),
+    "mixture wer": Question(WORDS, MIXTURE),
 }
 CAPPED = ", at most all words"
 
@@ -82,16 +98,12 @@ def item_lines(
             continue
         sound = make(samples[facts.item_id])[: count(row["duration_s"], AUDIO_HZ)]
         for name in asked:
-            if QUESTIONS[name].metric == "wer":
-                pair = word_pair(facts, sound, whisper)
-            else:
-                pair = onset_pair(facts, sound)
             told = {"question": name, "item_id": facts.item_id, "split": facts.split}
-            yield told | {"pair": list(pair)}
+            yield told | {"pair": QUESTIONS[name].answer(facts, sound, whisper)}
 
 
 def table_of(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, dict]]:
-    """The pairs of numbers by question and arm, then seed, then item.
+    """The pair of numbers, or for pitch the pairs, by question and arm, then seed, then item.
 
     A question of words stands there twice: as a word error rate, and with no more wrong words of an
     item than it has. Whisper now and then says blurred speech again and again, and a single such
@@ -99,9 +111,9 @@ def table_of(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[i
     """
     table: dict[tuple[str, str], dict[int, dict[str, list[int]]]] = {}
     for line in lines:
-        wrong, words = line["pair"]
-        pairs = {line["question"]: [wrong, words]}
-        if QUESTIONS[line["question"]].metric == "wer":
+        pairs = {line["question"]: line["pair"]}
+        if QUESTIONS[line["question"]].metric == WORDS:
+            wrong, words = line["pair"]
             pairs[f"{line['question']}{CAPPED}"] = [min(wrong, words), words]
         for question, pair in pairs.items():
             seeds = table.setdefault((question, line["arm"]), {})
@@ -109,18 +121,29 @@ def table_of(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[i
     return table
 
 
-def ratios(pairs: NDArray[np.float64], picks: NDArray[np.intp]) -> NDArray[np.float64]:
-    """For picks (K, C) of items the ratio of sums of pairs (S, C, 2) as a mean over seeds: (K,)."""
-    sums = pairs[:, picks].sum(axis=2)  # (S, K, 2)
+Told = Sequence[Sequence[NDArray[np.float64]]]
+"""What each of S seeds says of each of C items: a pair (2,), or for pitch pairs (K, 2)."""
+
+
+def ratios(told: Told, picks: NDArray[np.intp]) -> NDArray[np.float64]:
+    """For picks (K, C) of items the ratio of the sums of their pairs as a mean over seeds: (K,)."""
+    sums = np.array(told)[:, picks].sum(axis=2)  # (S, K, 2)
     return (sums[..., 0] / sums[..., 1]).mean(axis=0)
 
 
+def correlations(told: Told, picks: NDArray[np.intp]) -> NDArray[np.float64]:
+    """For picks (K, C) of items the rank correlation of their pairs as a mean over seeds: (K,)."""
+    drawn = [[np.concatenate([one[at] for at in pick]) for pick in picks] for one in told]
+    return np.array([[rank_correlation(*pairs.T) for pairs in one] for one in drawn]).mean(axis=0)
+
+
 def difference(
-    first: Mapping[int, Mapping[str, Sequence[int]]],
-    second: Mapping[int, Mapping[str, Sequence[int]]],
+    first: Mapping[int, Mapping[str, Any]],
+    second: Mapping[int, Mapping[str, Any]],
     seeds: Sequence[int],
-) -> tuple[float, float, Score, int]:
-    """What both come to, their difference with its 95 % interval, and of how many items.
+    statistic: Callable[[Told, NDArray[np.intp]], NDArray[np.float64]] = ratios,
+) -> tuple[Score, Score, Score, int]:
+    """What both come to and their difference, with 95 % intervals, and of how many items.
 
     Raises ValueError where the arms were measured on different items.
     """
@@ -132,14 +155,19 @@ def difference(
                     f"seed {seed}: the arms were measured on different items; "
                     "measure them again, with --lines naming a new file"
                 )
-    both = [
-        np.array([[arm[seed][item] for item in items] for seed in seeds], np.float64)
+    own, its = (
+        [[np.array(arm[seed][item], np.float64) for item in items] for seed in seeds]
         for arm in (first, second)
+    )
+    scores = [
+        drawn_score(drawn, len(items))
+        for drawn in (
+            lambda picks: statistic(own, picks),
+            lambda picks: statistic(its, picks),
+            lambda picks: statistic(own, picks) - statistic(its, picks),
+        )
     ]
-    whole = np.arange(len(items))[None]
-    values = [float(ratios(pairs, whole)[0]) for pairs in both]
-    apart = drawn_score(lambda picks: ratios(both[0], picks) - ratios(both[1], picks), len(items))
-    return values[0], values[1], apart, len(items)
+    return scores[0], scores[1], scores[2], len(items)
 
 
 def differences(lines: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -148,19 +176,24 @@ def differences(lines: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for (name, one), (question, other) in itertools.combinations(table, 2):
         first, second = table[name, one], table[question, other]
         seeds = sorted(first.keys() & second.keys()) if name == question else []
+        is_pitch = name in QUESTIONS and QUESTIONS[name].metric == PITCH
+        statistic = correlations if is_pitch else ratios
         for chosen in [[seed] for seed in seeds] + ([seeds] if len(seeds) > 1 else []):
-            own, its, apart, items = difference(first, second, chosen)
+            own, its, apart, items = difference(first, second, chosen, statistic)
             yield {
                 "question": name,
                 "arms": f"{one} - {other}",
                 "seeds": chosen,
-                one: round(own, 3),
-                other: round(its, 3),
-                "difference": round(apart.value, 3),
-                "low": round(apart.low, 3),
-                "high": round(apart.high, 3),
+                one: told_score(own),
+                other: told_score(its),
+                "difference": told_score(apart),
                 "items": items,
             }
+
+
+def told_score(score: Score) -> list[float]:
+    """A value and the ends of its interval, as they are printed."""
+    return [round(number, 3) for number in (score.value, score.low, score.high)]
 
 
 def main() -> None:
