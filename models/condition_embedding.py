@@ -3,6 +3,9 @@
 Legend: B batch, N latents (25 per second), K context tokens, D channels.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +39,9 @@ class ConditionEmbedding(nn.Module):
         )
         if config.sync_dim:
             self.sync = (
-                CellNetwork(config.sync_cells, config.cells_width, config.sync_kinds)
+                CellNetwork(
+                    config.sync_cells, config.cells_width, config.cells_blocks, config.sync_kinds
+                )
                 if config.sync_cells
                 else _aligned_network(config.sync_dim, config.aligned_hidden)
             )
@@ -60,7 +65,8 @@ class ConditionEmbedding(nn.Module):
             said = _where_present(conditions, "phonemes", self.phonemes(conditions.phonemes), said)
         parts = [motion, said]
         if config.sync_dim:
-            parts.append(self._features(conditions, "sync", self.sync, self.null_sync))
+            read = partial(self.sync, mask=mask) if config.sync_cells else self.sync
+            parts.append(self._features(conditions, "sync", read, self.null_sync))
         if config.lips_dim:
             parts.append(self._features(conditions, "lips", self.lips, self.null_lips))
         # Filled, not multiplied: padding may hold anything, and NaN times zero is still NaN.
@@ -92,7 +98,7 @@ class ConditionEmbedding(nn.Module):
         return self.tokens(torch.cat(tokens, 1)), torch.cat(masks, 1)
 
     def _features(
-        self, conditions: Conditions, name: str, network: nn.Module, null: Tensor
+        self, conditions: Conditions, name: str, network: Callable[[Tensor], Tensor], null: Tensor
     ) -> Tensor:
         """An aligned condition's channels (B, N, D), its null where it is absent."""
         absent = null.expand(*conditions.mask.shape, -1)

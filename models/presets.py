@@ -20,6 +20,7 @@ def tiny() -> VSSFlowConfig:
         visual_dim=1280,
         motion_dim=MOTION_DIM,
         speaker_dim=256,
+        cells_blocks=2,
     )
 
 

@@ -30,6 +30,8 @@ class VSSFlowConfig:
     reads; 0 = sync is concatenated as it is, or passes ``aligned_hidden``."""
     cells_width: int = 64
     """Channels that a latent has of that network."""
+    cells_blocks: int = 0
+    """Blocks over time that it ends with."""
     lips_dim: int = 0
     """Channels of lip features; 0 = the model has no such condition."""
     aligned_hidden: int = 0

@@ -199,7 +199,7 @@ CELLS = " ".join(f"WHEN '{name}' THEN {grid}" for name, grid in PIXEL_GRIDS.item
 STAGE = Stage(
     name="train",
     title="train the model",
-    version=2,
+    version=3,
     config=TrainConfig,
     items=f"""
         SELECT d.dataset_id AS item_id, d.shard_refs, c.ref AS codec_ref, d.phoneme_table,

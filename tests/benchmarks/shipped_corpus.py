@@ -144,8 +144,10 @@ def prompts(debian: Path) -> Iterator[Medium]:
 
 
 TRAIN = SHARED | {
-    "joint_steps": 10_000,
+    "preset": "mini",
+    "joint_steps": 8500,
     "mixture_steps": 1500,
+    "learning_rate": 1.5e-3,
     "ema": 0.999,
     "mixture_share": 0.4,
     "batch_size": 16,
@@ -154,18 +156,19 @@ TRAIN = SHARED | {
     "uniform_phonemes": 0.3,
     "balance": 0.3,
     "reframe": 0.5,
+    "grey": 0.15,
 }
-"""As the shipped model was trained last, with `init_from` the weights of the one before it, model
-50c254cefa4a, which the history of `models/weights` has. That one read 16 x 16 cells; EXPERIMENTS.md
-tells what it was trained on."""
+"""As the shipped model was trained last, with `init_from` the weights of one that never shipped,
+2ae7b305c4d9: 27,500 steps on the same media in `fine_pixels`, then inputs for colour that began
+with 0. EXPERIMENTS.md tells of its trainings; what goes on from the model that ships needs no other
+weights."""
 
 SAMPLING = {"temperature": 0.7}
-"""Words are truer than with 1, and a scene in which nothing sounds stays silent more often. The
-model that ships was trained and measured before this was known, with 1."""
+"""Words are truer than with 1, and a scene in which nothing sounds stays silent more often."""
 
 RECIPE = {
     "name": "shipped",
-    "look": {"sync": "fine_pixels", "precision": "bfloat16"},
+    "look": {"sync": "colour_pixels", "precision": "bfloat16"},
     "faces": {"lips": "mouth_track"},
     "speaker": {"network": "ge2e"},
     "match": {"picture_distance": 0.0, "sound_distance": 0.0},

@@ -11,6 +11,8 @@ from models.pixels import GRID, PIXELS_DIM
 from models.presets import PRESETS
 from models.transformer import seeded
 
+EVERY = torch.ones(1, 9, dtype=torch.bool)
+
 
 def test_a_thing_elsewhere_in_the_picture_gives_the_same_cells_elsewhere() -> None:
     torch.manual_seed(0)
@@ -32,9 +34,25 @@ def test_a_thing_elsewhere_in_the_picture_gives_the_same_cells_elsewhere() -> No
 def test_a_latent_is_told_of_its_neighbours_and_of_no_others() -> None:
     network = CellNetwork(4, 8)
     pixels = torch.randn(1, 9, 32, requires_grad=True)
-    network(pixels)[0, 4].sum().backward()
+    network(pixels, EVERY)[0, 4].sum().backward()
     assert pixels.grad is not None
     assert pixels.grad[0].abs().sum(-1).nonzero().flatten().tolist() == [3, 4, 5]
+
+
+def test_a_block_tells_a_latent_of_three_more_to_both_sides() -> None:
+    network = CellNetwork(4, 8, blocks=1)
+    pixels = torch.randn(1, 12, 32, requires_grad=True)
+    network(pixels, torch.ones(1, 12, dtype=torch.bool))[0, 6].sum().backward()
+    assert pixels.grad is not None
+    assert pixels.grad[0].abs().sum(-1).nonzero().flatten().tolist() == list(range(2, 11))
+
+
+def test_padding_changes_nothing_of_what_is_before_it() -> None:
+    network = CellNetwork(4, 8, blocks=2)
+    pixels = torch.randn(1, 9, 32)
+    padded = torch.nn.functional.pad(pixels, (0, 0, 0, 3))
+    mask = torch.arange(12)[None] < 9
+    torch.testing.assert_close(network(padded, mask)[:, :9], network(pixels, EVERY))
 
 
 def test_a_model_of_pixels_hears_of_them_and_has_a_null_for_them() -> None:
