@@ -45,7 +45,7 @@ SOURCE_VIEWS: tuple[View, ...] = (
     view(
         "newest_datasets",
         "The newest version of each dataset: the one that was frozen last.",
-        "SELECT name, version, train_items FROM newest_datasets JOIN datasets USING (dataset_id)",
+        "SELECT name, version, hours FROM datasets SEMI JOIN newest_datasets USING (dataset_id)",
         """SELECT dataset_id, name, version FROM datasets QUALIFY row_number() OVER (
                PARTITION BY name ORDER BY coalesce(freeze_number, version) DESC) = 1""",
         *of("datasets", "dataset_id", "name", "version"),
