@@ -17,6 +17,7 @@ from storage.keys import FOREIGN_KEYS, RESTORE, SPLITS, ForeignKey
 from storage.schema import TABLES
 from storage.shelf import Shelf
 from storage.stage import Stage
+from storage.versions import PLACE
 
 EXAMPLES = 100
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
@@ -73,6 +74,7 @@ def verify(catalog: Catalog, deep: bool = True, stages: Iterable[Stage] = ()) ->
                 _wrong_verdicts(catalog),
                 *leaks(catalog),
                 *(_dataset(catalog, row) for row in catalog.rows("SELECT * FROM lake.datasets")),
+                _shared_numbers(catalog),
                 *wrong_files(catalog, deep),
             )
             for check in checks:
@@ -222,6 +224,19 @@ def _dataset(catalog: Catalog, dataset: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("datasets", dataset["dataset_id"], wrong, RESTORE)
         return
     yield from _members(catalog, dataset["dataset_id"], snapshot)
+
+
+def _shared_numbers(catalog: Catalog) -> Iterator[Finding]:
+    """Versions of one name of which NAME@VERSION, or the newest, could be several."""
+    for what, number in (("version", "d.version"), ("place among its freezes", PLACE)):
+        rows = catalog.rows(
+            f"SELECT name, {number} AS number, count(*) AS rows FROM lake.datasets d "
+            "WHERE NOT starts_with(name, ?) GROUP BY ALL HAVING rows > 1 ORDER BY ALL",
+            [IMPORTED],
+        )
+        for row in rows:
+            wrong = f"{row['rows']} rows have {what} {row['number']}"
+            yield Finding("datasets", row["name"], wrong, RESTORE)
 
 
 def marked_datasets(catalog: Catalog) -> set[str]:

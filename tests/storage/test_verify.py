@@ -301,6 +301,29 @@ def test_verify_finds_nothing_else(findings: list[Finding]) -> None:
     assert unexpected == []
 
 
+@pytest.mark.parametrize(
+    ("version", "freeze", "wrong"),
+    [
+        (1, 2, "2 rows have version 1"),
+        (2, 1, "2 rows have place among its freezes 1"),
+        (2, None, None),
+    ],
+    ids=["the same version", "the same freeze", "its own"],
+)
+def test_two_versions_of_a_dataset_have_numbers_of_their_own(
+    whole: Workspace, tmp_path: Path, version: int, freeze: int | None, wrong: str | None
+) -> None:
+    with Catalog(copied(whole, tmp_path)) as catalog:
+        catalog.connection.execute(
+            "INSERT INTO lake.datasets SELECT * REPLACE ('other' AS dataset_id, ? AS version, "
+            "? AS freeze_number) FROM lake.datasets WHERE name = 'made'",
+            [version, freeze],
+        )
+        found = verify(catalog, deep=False, stages=ALL)
+    shared = [one.wrong for one in found if (one.table, one.id) == ("datasets", "made")]
+    assert shared == ([wrong] if wrong else [])
+
+
 def test_shallow_sees_missing_files_and_reads_none(whole: Workspace, tmp_path: Path) -> None:
     with Catalog(copied(whole, tmp_path / "copy"), read_only=True) as catalog:
         file("decodes.audio48_ref", f"source_id = '{source(0)}'", Workspace.delete)(catalog)
