@@ -30,7 +30,7 @@ def _run(session: Session, stages: tuple[Stage, ...], uris: Sequence[str] = ()) 
 
 @flow(name="build", validate_parameters=False)
 def build(job: Job) -> None:
-    """Brings a dataset up to date and announces a new version of it."""
+    """Brings a dataset up to date and announces a version that is new, or that came back."""
     with open_session(job) as session:
         before = session.freezes()
         _run(session, BUILD)

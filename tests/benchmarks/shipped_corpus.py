@@ -6,7 +6,7 @@
     python -m tests.benchmarks.shipped_corpus WORLD DEBIAN OUT
     talkies build OUT/recipe.yaml --workspace WORKSPACE
     talkies train OUT/recipe.yaml --workspace WORKSPACE
-    talkies evaluate ID --generate 60 --workspace WORKSPACE
+    talkies evaluate ID --dataset shipped --generate 100 --workspace WORKSPACE
     talkies model export ID models/weights/world --without-voice allison --workspace WORKSPACE
 
 Of the staged world: its first 1,600 clips as they are, which hold all that a model is measured on,
