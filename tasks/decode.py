@@ -60,8 +60,11 @@ class DecodeConfig:
     motion_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of the square gray frames at 25 fps."""
     colour25: bool = False
-    """Keep colour frames of `visual_px` at 25 fps too, as Synchformer wants them; a recipe that
-    sets `look.sync` sets it."""
+    """Keep colour frames at 25 fps too, for what of `look.sync` reads them; a recipe that sets that
+    sets it."""
+    colour25_px: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Side of these, 0 for `visual_px`, as Synchformer wants them; for `colour_pixels` a recipe
+    sets `motion_px`."""
     jpeg_quality: Annotated[int, Field(ge=30, le=100)] = 90
     """JPEG quality of all pictures."""
     max_faces: Annotated[int, Field(ge=0, le=16)] = 4
@@ -207,7 +210,14 @@ STAGE = Stage(
     """,
     outputs=(Output("decodes", key="source_id"),),
     run=decode_shard,
-    later=("scene_detector", "transition_threshold", "scene_weights", "colour25", "motion"),
+    later=(
+        "scene_detector",
+        "transition_threshold",
+        "scene_weights",
+        "colour25",
+        "colour25_px",
+        "motion",
+    ),
     weights=weights,
     limits=(
         "wall_limit_s",

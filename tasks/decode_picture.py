@@ -54,7 +54,7 @@ class Picture:
             self._grids.append(FrameGrid(MOTION_FPS, gray, self._gray_jpeg))
         if config.colour25:
             often = FrameWriter(folder / "colour25.parquet")
-            self._grids.append(FrameGrid(MOTION_FPS, often, self._colour_jpeg))
+            self._grids.append(FrameGrid(MOTION_FPS, often, self._often_jpeg))
         self._faces: Faces | None = None
         if config.finds_faces:
             self._faces = Faces(folder / "faces.parquet", config, Detector(detector), aspect)
@@ -106,6 +106,11 @@ class Picture:
 
     def _colour_jpeg(self, scaled: "Scaled") -> bytes:
         return _jpeg(_resized(scaled.large, self._config.visual_px), self._config.jpeg_quality)
+
+    def _often_jpeg(self, scaled: "Scaled") -> bytes:
+        side = self._config.colour25_px or self._config.visual_px
+        image = scaled.small if side == self._config.motion_px else _resized(scaled.large, side)
+        return _jpeg(image, self._config.jpeg_quality)
 
     def _gray_jpeg(self, scaled: "Scaled") -> bytes:
         gray = cv2.cvtColor(scaled.small, cv2.COLOR_BGR2GRAY)

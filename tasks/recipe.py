@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from storage.ids import canonical_json
-from tasks.clip_encoders import NONE, OF_COLOUR, PIXEL_GRIDS
+from tasks.clip_encoders import COLOUR_PIXELS, NONE, OF_COLOUR, PIXEL_GRIDS
 from tasks.licences import check_licences
 from tasks.look import LookConfig
 from tasks.objects import S3
@@ -121,8 +121,9 @@ def _bound(recipe: Recipe, base: Path) -> Recipe:
     manifest = manifest_path(recipe.configs["scan"])
     recipe = recipe.with_config("snapshot", name=recipe.name, folder=folder, manifest=manifest)
     recipe = followed(recipe)
-    if recipe.configs["look"].sync in OF_COLOUR:
-        recipe = recipe.with_config("decode", colour25=True)
+    if (sync := recipe.configs["look"].sync) in OF_COLOUR:
+        side = recipe.configs["decode"].motion_px if sync == COLOUR_PIXELS else 0
+        recipe = recipe.with_config("decode", colour25=True, colour25_px=side)
     for stage in ("train", "evaluate", "sonify"):
         if not recipe.configs[stage].dataset:
             recipe = recipe.with_config(stage, dataset=recipe.name)

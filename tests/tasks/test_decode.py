@@ -276,6 +276,10 @@ def test_colour_frames_at_25_fps_are_kept_where_they_are_asked_for(
     assert often.shape == (25, 64, 64, 3)
     # The frame of 10 fps that was last shown at each time, to the bit.
     assert np.array_equal(often, pictures(workspace, row, 10)[np.arange(25) * 2 // 5])
+    for motion in (True, False):
+        row = decode(path, workspace, colour25=True, colour25_px=96, motion=motion, motion_px=96)
+        often = read_frames(workspace, row["colour25_ref"], 0.0, row["duration_s"], MOTION_FPS)
+        assert often.shape == (25, 96, 96, 3)
 
 
 def test_without_motion_the_10_fps_frames_and_the_sound_are_the_same_and_all_that_there_is(

@@ -200,16 +200,15 @@ def test_sync_lips_and_voices_reach_the_stages_that_make_and_take_them() -> None
         " faces: {lips: av_hubert, lips_weights: /nets/lips.pt}, speaker: {network: ge2e},"
         " sonify: {voice_file: voice.wav}}"
     ).configs
-    assert configs["decode"].colour25
+    assert (configs["decode"].colour25, configs["decode"].colour25_px) == (True, 0)
     assert configs["look"].sync_weights == "/archive/nets/sync.pth"
     assert configs["look_mixtures"].sync_weights == configs["look"].sync_weights
     assert configs["faces"].lips_weights == "/nets/lips.pt"
     assert configs["sonify"].voice_file == "/archive/voice.wav"
     assert configs["snapshot"].speaker == "ge2e"
     assert (configs["snapshot"].sync, configs["snapshot"].lips) == ("synchformer", "av_hubert")
-    assert (
-        parse("{look: {sync: colour_pixels}, decode: {motion: false}}").configs["decode"].colour25
-    )
+    cells = parse("{look: {sync: colour_pixels}, decode: {motion: false, motion_px: 96}}").configs
+    assert (cells["decode"].colour25, cells["decode"].colour25_px) == (True, 96)
     coarse = parse("{look: {sync: pixels}, faces: {lips: mouth_track}}").configs
     assert not coarse["decode"].colour25
     assert (coarse["snapshot"].sync, coarse["snapshot"].lips) == ("pixels", "mouth_track")
